@@ -1,0 +1,13 @@
+// Package sqlite keeps the authority's state in one SQLite file: the embedded
+// default, for one authority node.
+//
+// One goroutine writes. It gathers the changes that are waiting into one
+// transaction, each in a savepoint of its own, so that concurrent logouts and
+// refreshes share an fsync and a failed condition undoes one change only. The
+// file is in WAL mode with synchronous=FULL; the package refuses to run on
+// less. Readers have connections of their own and never wait for the writer.
+//
+// [Create] makes a store and [Open] opens one; neither does the other's work.
+// A file that is not a Curfew store, is cut short, or was written by a newer
+// version is refused and left untouched.
+package sqlite

@@ -1,0 +1,5 @@
+package sqlite
+
+// SetCheckpointPages makes stores that are opened from now on merge their WAL
+// after n pages.
+func SetCheckpointPages(n int) { checkpointPages = n }
