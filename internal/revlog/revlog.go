@@ -1,0 +1,161 @@
+package revlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/curfewhq/curfew"
+	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/store"
+)
+
+const (
+	pageSize = 1000
+	// pollInterval bounds how long a revocation that nobody signalled stays
+	// unseen: one that another node committed, or whose signal was lost.
+	pollInterval = time.Second
+	maxBackoff   = time.Second
+)
+
+// Source is where the log is read from. [store.Reader] implements it.
+type Source interface {
+	Revocations(ctx context.Context, after curfew.Seq, limit int) ([]curfew.Revocation, error)
+	Snapshot(ctx context.Context) (store.State, []curfew.Revocation, error)
+}
+
+// Log follows a Source. Its methods may be called concurrently.
+type Log struct {
+	src    Source
+	deny   *denylist.Set
+	logger *slog.Logger
+	wake   chan struct{} // holds one signal; more would say nothing new
+
+	// mu guards the position. advanced is closed and replaced whenever the
+	// position moves, after the denylist has the entries, so whoever sees the
+	// position knows that Check sees them.
+	mu       sync.Mutex
+	applied  curfew.Position
+	advanced chan struct{}
+}
+
+// Open loads the log of src into deny and returns a Log at its head.
+func Open(ctx context.Context, src Source, deny *denylist.Set, logger *slog.Logger) (*Log, error) {
+	l := &Log{src: src, deny: deny, logger: logger, wake: make(chan struct{}, 1), advanced: make(chan struct{})}
+	if err := l.load(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Run follows the log until ctx is done. It must run for Wait to return.
+func (l *Log) Run(ctx context.Context) error {
+	backoff := time.Duration(0)
+	for {
+		wake, pause := l.wake, pollInterval
+		if backoff > 0 {
+			wake, pause = nil, backoff // a signal must not turn retries into a busy loop
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case <-time.After(pause):
+		}
+		if err := l.follow(ctx); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			backoff = min(max(2*backoff, 10*time.Millisecond), maxBackoff)
+			l.logger.Error("reading the revocation log failed", "err", err, "retry_in", backoff)
+			continue
+		}
+		backoff = 0
+	}
+}
+
+// Wake says that there may be something new. It never blocks.
+func (l *Log) Wake() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Wait returns when the entry at seq is in the denylist.
+func (l *Log) Wait(ctx context.Context, seq curfew.Seq) error {
+	for {
+		l.mu.Lock()
+		applied, advanced := l.applied.Seq, l.advanced
+		l.mu.Unlock()
+		if applied >= seq {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for revocation %d: %w", seq, context.Cause(ctx))
+		}
+	}
+}
+
+// Position returns how far the log has been applied.
+func (l *Log) Position() curfew.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.applied
+}
+
+// follow applies everything that is new.
+func (l *Log) follow(ctx context.Context) error {
+	for {
+		at := l.Position()
+		entries, err := l.src.Revocations(ctx, at.Seq, pageSize)
+		if errors.Is(err, store.ErrCompacted) {
+			return l.load(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		for _, r := range entries {
+			if r.Seq != at.Seq+1 || r.Chain(at.Hash) != r.Hash {
+				return fmt.Errorf("revocation %d does not follow %d: the log is damaged or was replaced", r.Seq, at.Seq)
+			}
+			l.deny.Apply(r)
+			at.Seq, at.Hash = r.Seq, r.Hash
+		}
+		if len(entries) > 0 {
+			l.advance(at)
+		}
+		if len(entries) < pageSize {
+			return nil
+		}
+	}
+}
+
+// load applies a snapshot.
+func (l *Log) load(ctx context.Context) error {
+	state, entries, err := l.src.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("loading the revocation log: %w", err)
+	}
+	l.deny.Floors(state.Everything, state.Clients)
+	for _, r := range entries {
+		l.deny.Apply(r)
+	}
+	l.deny.SetWatermark(state.Head.Seq)
+	l.deny.Forget(state.Horizon)
+	l.advance(state.Head)
+	return nil
+}
+
+func (l *Log) advance(to curfew.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.applied = to
+	close(l.advanced)
+	l.advanced = make(chan struct{})
+}
