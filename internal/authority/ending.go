@@ -1,0 +1,183 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/curfewhq/curfew"
+	"github.com/curfewhq/curfew/internal/audit"
+	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/store"
+)
+
+// The states of a revocation that a receipt can name.
+const (
+	StateRecorded = "recorded" // durable
+	StateEnforced = "enforced" // no verifier accepts what it names any more
+)
+
+// Receipt says what an ending did and how far it has come.
+type Receipt struct {
+	Seq       curfew.Seq
+	State     string
+	Verifiers int
+	Took      time.Duration
+	Ended     int64 // sessions
+}
+
+// revocation begins a log entry that outlives every token it can touch.
+func (a *Authority) revocation(k curfew.Kind, target string, why curfew.Reason, by Actor) curfew.Revocation {
+	now := a.clock.now()
+	return curfew.Revocation{
+		Kind: k, Target: target, Reason: why, Actor: string(by),
+		RecordedAt: now, ExpiresAt: now.Add(a.tokenLife + time.Second),
+	}
+}
+
+type asyncKey struct{}
+
+// RespondAsync makes endings return when they are recorded, without waiting
+// until they are enforced.
+func RespondAsync(ctx context.Context) context.Context {
+	return context.WithValue(ctx, asyncKey{}, true)
+}
+
+// enforce signals the log and returns when the entry at seq is in force.
+func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq, ended int64, why curfew.Reason) (Receipt, error) {
+	a.log.Wake()
+	if ended > 0 {
+		a.observe.Ended(why, ended)
+	}
+	if ctx.Value(asyncKey{}) != nil && a.log.Position().Seq < seq {
+		return Receipt{Seq: seq, State: StateRecorded, Took: time.Since(start), Ended: ended}, nil
+	}
+	if err := a.log.Wait(ctx, seq); err != nil {
+		return Receipt{}, err
+	}
+	took := time.Since(start)
+	a.observe.Enforced(took)
+	return Receipt{Seq: seq, State: StateEnforced, Took: took, Ended: ended}, nil
+}
+
+// endSession adds the end of one session to a change: the row on the version
+// read, the revocation, the audit entry.
+func (a *Authority) endSession(c *store.Change, s curfew.Session, why curfew.Reason, event audit.Event, by Actor, from Origin) {
+	r := a.revocation(curfew.KindSession, s.ID, why, by)
+	// The row knows the last exp of its tokens exactly, and no token can be
+	// issued past this version of it.
+	r.ExpiresAt = later(s.TokenExp, r.RecordedAt).Add(time.Second)
+	s.EndedAt, s.EndReason = r.RecordedAt, why
+	c.UpdateSessions = append(c.UpdateSessions, store.SessionUpdate{Session: s})
+	c.Revocations = append(c.Revocations, r)
+	e := a.entry(event, by, from)
+	e.Subject, e.Session, e.ClientID, e.Reason, e.Count = s.Subject, s.ID, s.ClientID, why, 1
+	c.Audit = append(c.Audit, e)
+}
+
+// subjectEnding is the end of everything that a subject has.
+type subjectEnding struct {
+	user   string
+	reason curfew.Reason
+	event  audit.Event
+	by     Actor
+	from   Origin
+	detail string
+	// change edits the account in the same transaction; nil leaves it.
+	change func(*store.User) error
+	// keep is a session that stays; keepRow renews it across the epoch.
+	keep    string
+	keepRow func(*curfew.Session) error
+}
+
+// endSubject ends all sessions of a subject and raises its epoch, so that a
+// login or refresh that is under way cannot escape: a login is committed on
+// condition of the user's version, and a token of a session from before
+// carries an older epoch.
+func (a *Authority) endSubject(ctx context.Context, e subjectEnding) (Receipt, store.User, curfew.Session, error) {
+	start := time.Now()
+	var user store.User
+	var kept curfew.Session
+	done, err := a.decide(ctx, func() (store.Change, error) {
+		var c store.Change
+		var err error
+		if user, err = a.store.User(ctx, e.user); err != nil {
+			return c, fmt.Errorf("user %s: %w", e.user, err)
+		}
+		if user.Status == store.UserDeleted {
+			return c, fmt.Errorf("user %s: %w", e.user, store.ErrNotFound)
+		}
+		if e.change != nil {
+			if err := e.change(&user); err != nil {
+				return c, err
+			}
+		}
+		user.UpdatedAt = a.clock.now()
+		c.UpdateUsers = []store.UserUpdate{{User: user, RaiseEpoch: true}}
+		c.Revocations = []curfew.Revocation{a.revocation(curfew.KindSubject, user.ID, e.reason, e.by)}
+		c.EndSubjects = []store.EndSubject{{Subject: user.ID, Except: e.keep, Reason: e.reason}}
+		entry := a.entry(e.event, e.by, e.from)
+		entry.Subject, entry.Reason, entry.Count, entry.Detail = user.ID, e.reason, store.CountEnded, e.detail
+		c.Audit = []audit.Entry{entry}
+		if e.keep == "" {
+			return c, nil
+		}
+		if kept, err = a.store.Session(ctx, e.keep); err != nil {
+			return c, err
+		}
+		if err := e.keepRow(&kept); err != nil {
+			return c, err
+		}
+		c.UpdateSessions = []store.SessionUpdate{{Session: kept, RaiseEpoch: true}}
+		return c, nil
+	})
+	if err != nil {
+		return Receipt{}, user, kept, err
+	}
+	user.Epoch, kept.Epoch = done.Head.Seq, done.Head.Seq
+	r, err := a.enforce(ctx, start, done.Head.Seq, done.Ended, e.reason)
+	return r, user, kept, err
+}
+
+// dead says why a session that was read does not count, or "". It is the one
+// place where the levels above a session are asked about a row; access tokens
+// are asked about in [denylist.Set.Check].
+//
+// The epochs of clients and of everything come from the denylist, which never
+// forgets those. Where another node's revocation has not arrived there yet, a
+// refresh may still succeed, but what it gives out carries the session's old
+// epoch and is dead at every verifier.
+func (a *Authority) dead(s curfew.Session, u store.User, now time.Time) curfew.Reason {
+	switch {
+	case s.Ended():
+		return s.EndReason
+	case u.Status == store.UserDisabled:
+		return curfew.ReasonDisabled
+	case u.Status != store.UserActive:
+		return curfew.ReasonDeleted
+	case s.Epoch < u.Epoch:
+		return curfew.ReasonUserAll
+	case a.deny.Check(denylist.Levels{Client: s.ClientID, Ver: s.Epoch}) != nil:
+		return curfew.ReasonAdmin
+	case !now.Before(s.ExpiresAt):
+		return curfew.ReasonExpired
+	case a.isIdle(s, now):
+		return curfew.ReasonIdle
+	}
+	return ""
+}
+
+func (a *Authority) isIdle(s curfew.Session, now time.Time) bool {
+	if a.cfg.IdleTimeout <= 0 {
+		return false
+	}
+	seen := later(s.LastSeenAt, a.activity.lastSeen(s.ID))
+	return now.Sub(seen) >= a.cfg.IdleTimeout
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

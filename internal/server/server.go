@@ -1,0 +1,203 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/curfewhq/curfew/internal/authority"
+	"github.com/curfewhq/curfew/internal/netaddr"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// callTimeout bounds a call as a whole: waiting for a password hash, for the
+// store, for a revocation to be in force. Past it the answer is 503 and nothing
+// is promised.
+const callTimeout = 30 * time.Second
+
+// Config is what a Server works with.
+type Config struct {
+	Authority *authority.Authority
+	// Addresses resolves client addresses; nil trusts no proxy.
+	Addresses *netaddr.Resolver
+	Metrics   *Metrics // nil = not served
+	Logger    *slog.Logger
+	Version   string
+}
+
+// Server serves the authority over HTTP.
+type Server struct {
+	authority *authority.Authority
+	addresses *netaddr.Resolver
+	metrics   *Metrics
+	logger    *slog.Logger
+	version   string
+	mux       *http.ServeMux
+	routes    []string
+}
+
+// New wires the routes.
+func New(c Config) (*Server, error) {
+	if c.Addresses == nil {
+		var err error
+		if c.Addresses, err = netaddr.New(nil); err != nil {
+			return nil, err
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
+	c.Metrics.watch(c.Authority)
+	s := &Server{
+		authority: c.Authority, addresses: c.Addresses, metrics: c.Metrics,
+		logger: c.Logger, version: c.Version, mux: http.NewServeMux(),
+	}
+
+	s.handle("POST /token", s.token)
+	s.handle("POST /logout", s.logout)
+	s.handle("POST /logout/all", s.logoutAll)
+	s.handle("POST /revoke", s.revoke)
+	s.handle("POST /introspect", s.introspect)
+	s.handle("POST /reauthenticate", s.reauthenticate)
+	s.handle("GET /user", s.user)
+	s.handle("PUT /user", s.updateUser)
+	s.handle("GET /sessions", s.sessions)
+	s.handle("DELETE /sessions/{id}", s.endSession)
+
+	s.handle("GET /.well-known/jwks.json", s.jwks)
+	s.handle("GET /.well-known/oauth-authorization-server", s.metadata)
+
+	s.handle("GET /admin/status", s.operator(s.adminStatus))
+	s.handle("GET /admin/users", s.operator(s.adminUsers))
+	s.handle("POST /admin/users", s.operator(s.adminCreateUser))
+	s.handle("GET /admin/users/{id}", s.operator(s.adminUser))
+	s.handle("DELETE /admin/users/{id}", s.operator(s.adminDeleteUser))
+	s.handle("POST /admin/users/{id}/logout", s.operator(s.adminLogoutUser))
+	s.handle("POST /admin/users/{id}/disable", s.operator(s.adminDisableUser))
+	s.handle("POST /admin/users/{id}/enable", s.operator(s.adminEnableUser))
+	s.handle("POST /admin/users/{id}/password", s.operator(s.adminSetPassword))
+	s.handle("GET /admin/sessions", s.operator(s.adminSessions))
+	s.handle("DELETE /admin/sessions/{id}", s.operator(s.adminEndSession))
+	s.handle("POST /admin/sessions/end", s.operator(s.adminBulkEnd))
+	s.handle("POST /admin/logout", s.operator(s.adminLogout))
+	s.handle("GET /admin/revocations", s.operator(s.adminRevocations))
+	s.handle("GET /admin/revocations/{seq}", s.operator(s.adminRevocation))
+	s.handle("GET /admin/keys", s.operator(s.adminKeys))
+	s.handle("POST /admin/keys/rotate", s.operator(s.adminRotateKeys))
+	s.handle("POST /admin/keys/{kid}/revoke", s.operator(s.adminRevokeKey))
+	s.handle("GET /admin/verifiers", s.operator(s.listAPIKeys(authority.KindVerifier)))
+	s.handle("POST /admin/verifiers", s.operator(s.createAPIKey(authority.KindVerifier)))
+	s.handle("DELETE /admin/verifiers/{name}", s.operator(s.deleteAPIKey(authority.KindVerifier)))
+	s.handle("GET /admin/operators", s.operator(s.listAPIKeys(authority.KindOperator)))
+	s.handle("POST /admin/operators", s.operator(s.createAPIKey(authority.KindOperator)))
+	s.handle("DELETE /admin/operators/{name}", s.operator(s.deleteAPIKey(authority.KindOperator)))
+	s.handle("GET /admin/audit", s.operator(s.adminAudit))
+	s.handle("GET /admin/audit/verify", s.operator(s.adminVerifyAudit))
+	s.handle("GET /admin/backup", s.operator(s.adminBackup))
+
+	s.handle("GET /livez", s.live)
+	s.handle("GET /readyz", s.ready)
+	s.handle("GET /metrics", s.serveMetrics)
+	s.mux.Handle("/", s.wrap("unknown", s.notFound))
+	return s, nil
+}
+
+// Routes lists the patterns that are served, in order. The API description is
+// held against it.
+func (s *Server) Routes() []string { return s.routes }
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// handler serves one call. It either writes an answer and returns nil, or
+// writes nothing and returns an error.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+func (s *Server) handle(pattern string, h handler) {
+	s.routes = append(s.routes, pattern)
+	s.mux.Handle(pattern, s.wrap(pattern, h))
+}
+
+// wrap is around every call: no cache may keep an answer, a panic is a 500 and
+// not a dead connection, and errors are written and logged here only.
+func (s *Server) wrap(route string, h handler) http.Handler {
+	observe := s.metrics.route(route)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		defer func() {
+			if v := recover(); v != nil {
+				if v == http.ErrAbortHandler {
+					panic(v)
+				}
+				s.logger.Error("panic", "route", route, "panic", v, "stack", string(debug.Stack()))
+				s.writeError(rec, r, errInternal)
+			}
+			observe(rec.status, time.Since(start))
+		}()
+		if err := h(rec, r.WithContext(ctx)); err != nil {
+			s.writeError(rec, r, err)
+		}
+	})
+}
+
+// recorder notes the status.
+type recorder struct {
+	http.ResponseWriter
+	status  int
+	started bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if !r.started {
+		r.status, r.started = status, true
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.started = true
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap serves [http.ResponseController].
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// origin says where a request comes from.
+func (s *Server) origin(r *http.Request) authority.Origin {
+	addr := s.addresses.ClientAddr(r)
+	o := authority.Origin{UserAgent: strings.ToValidUTF8(r.UserAgent(), "?")}
+	if addr.IsValid() {
+		o.IP, o.LimitKey = addr.Unmap().WithZone("").String(), netaddr.LimitKey(addr)
+	}
+	return o
+}
+
+func (s *Server) notFound(_ http.ResponseWriter, r *http.Request) error {
+	// The catch-all route sees known paths with the wrong method too.
+	var allowed []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		probe := r.Clone(r.Context())
+		probe.Method = m
+		if _, pattern := s.mux.Handler(probe); pattern != "/" && pattern != "" {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) > 0 {
+		return &httpError{
+			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", OAuth: "invalid_request",
+			Msg: "This method is not allowed here", Header: http.Header{"Allow": {strings.Join(allowed, ", ")}},
+		}
+	}
+	return &httpError{Status: http.StatusNotFound, Code: "not_found", Msg: "There is nothing here"}
+}
