@@ -249,6 +249,9 @@ func (a *Authority) decide(ctx context.Context, build func() (store.Change, erro
 		if errors.Is(err, store.ErrConflict) && attempt < maxAttempts {
 			continue
 		}
+		if errors.Is(err, store.ErrUnknownOutcome) {
+			a.log.Wake() // if it was applied, let it be in force soon
+		}
 		return done, err
 	}
 }

@@ -43,16 +43,30 @@ func RespondAsync(ctx context.Context) context.Context {
 	return context.WithValue(ctx, asyncKey{}, true)
 }
 
-// enforce signals the log and returns when the entry at seq is in force.
+// enforce signals the log and returns when the entry at seq is in force. Where
+// the call itself ended nothing, somebody else's commit may have done so just
+// before, so everything that is in the log by now must be in force first: the
+// repetition of a logout whose first answer was lost makes the same promise.
 func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq, ended int64, why curfew.Reason) (Receipt, error) {
 	a.log.Wake()
 	if ended > 0 {
 		a.observe.Ended(why, ended)
 	}
-	if ctx.Value(asyncKey{}) != nil && a.log.Position().Seq < seq {
+	waitFor := seq
+	if ended == 0 {
+		st, err := a.store.State(ctx)
+		if err != nil {
+			return Receipt{}, fmt.Errorf("reading the head of the log: %w", err)
+		}
+		waitFor = max(seq, st.Head.Seq)
+		if seq == 0 {
+			seq = waitFor
+		}
+	}
+	if ctx.Value(asyncKey{}) != nil && a.log.Position().Seq < waitFor {
 		return Receipt{Seq: seq, State: StateRecorded, Took: time.Since(start), Ended: ended}, nil
 	}
-	if err := a.log.Wait(ctx, seq); err != nil {
+	if err := a.log.Wait(ctx, waitFor); err != nil {
 		return Receipt{}, err
 	}
 	took := time.Since(start)

@@ -167,8 +167,9 @@ func (a *Authority) newHash(ctx context.Context, user store.User, in LoginInput)
 // since the password was checked. Where it has, but in nothing that matters to
 // the password, the login goes on: it is then ordered after that change.
 func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, client, scope string, in LoginInput) (Issued, error) {
-	checked := user.PasswordHash
+	start, checked := time.Now(), user.PasswordHash
 	var s curfew.Session
+	var replaced int64
 	first := true
 	done, err := a.decide(ctx, func() (store.Change, error) {
 		var c store.Change
@@ -200,13 +201,19 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 		// Logins that count sessions must exclude each other, so they write
 		// the user; otherwise two of them would both see room for one.
 		c.UpdateUsers = []store.UserUpdate{{User: user}}
-		return c, a.makeRoom(ctx, &c, user, in.From)
+		err := a.makeRoom(ctx, &c, user, in.From)
+		replaced = int64(len(c.UpdateSessions))
+		return c, err
 	})
 	if err != nil {
 		return Issued{}, err
 	}
 	s.Epoch, s.Version = done.Head.Seq, 1
-	a.log.Wake() // the change may have ended older sessions
+	if replaced > 0 {
+		if _, err := a.enforce(ctx, start, done.Head.Seq, replaced, curfew.ReasonReplaced); err != nil {
+			return Issued{}, err
+		}
+	}
 	return a.issue(s, user)
 }
 
