@@ -1,0 +1,79 @@
+package curfew_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/curfewhq/curfew"
+
+// Data flows one way through the house. Each ban has its reason.
+func TestRoomsDoNotReachWhatTheyMustNot(t *testing.T) {
+	for _, rule := range []struct {
+		room, ban, why string
+	}{
+		{"/internal/authority", "net/http", "the domain knows no transport; statuses belong to internal/server"},
+		{"/internal/authority", "github.com/ncruces/go-sqlite3", "the domain knows no engine; it works with the contract in internal/store"},
+		{"/internal/store", "database/sql", "the contract is not an engine's"},
+		{"/internal/verify", "database/sql", "the check runs in other people's services: no database driver may come with it"},
+		{"/internal/verify", "github.com/ncruces/go-sqlite3", "the check runs in other people's services: no database driver may come with it"},
+		{"/internal/verify", "net/http", "the check is a function of what is in memory; it must not be able to call anybody"},
+		{"/internal/verify", module + "/internal/store", "a verifier has no store"},
+		{"/internal/denylist", "net", "the set knows no network"},
+		{"/internal/server", module + "/internal/store/sqlite", "the front works with any engine; cmd/curfew chooses one"},
+		{"/internal/server", "github.com/ncruces/go-sqlite3", "the front asks the authority, never the store's engine"},
+	} {
+		for _, dep := range deps(t, module+rule.room) {
+			if dep == rule.ban || strings.HasPrefix(dep, rule.ban+"/") {
+				t.Errorf("%s reaches %s: %s", rule.room, dep, rule.why)
+			}
+		}
+	}
+}
+
+func TestTheWordsReachNothingButTheStandardLibrary(t *testing.T) {
+	for _, dep := range deps(t, module) {
+		if first, _, _ := strings.Cut(dep, "/"); strings.Contains(first, ".") && dep != module {
+			t.Errorf("package curfew reaches %s", dep)
+		}
+	}
+}
+
+// A house whose rooms are not labelled is soon used for storage.
+func TestEveryRoomSaysWhatItOwns(t *testing.T) {
+	for _, line := range golist(t, "-f", "{{.Dir}}\t{{len .GoFiles}}", "./...") {
+		dir, n, _ := strings.Cut(line, "\x00")
+		if n == "0" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "doc.go"))
+		if err != nil {
+			t.Errorf("no doc.go: %v", err)
+			continue
+		}
+		if !bytes.Contains(text, []byte("// Package ")) && !bytes.Contains(text, []byte("// Command ")) && !bytes.Contains(text, []byte("/*")) {
+			t.Errorf("%s/doc.go has no package comment", dir)
+		}
+	}
+}
+
+func deps(t *testing.T, pkg string) []string {
+	t.Helper()
+	return golist(t, "-deps", pkg)
+}
+
+func golist(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v\n%s", args, err, &stderr)
+	}
+	return strings.Fields(strings.ReplaceAll(string(out), "\t", "\x00")) // keep pairs together
+}
