@@ -175,6 +175,47 @@ func TestLogoutScopes(t *testing.T) {
 	f.mustLive(t, "login after", f.login(t))
 }
 
+// A token that leaked and was revoked, or a refresh token that is spent, must
+// not be able to log its owner out everywhere.
+func TestAnOldCredentialEndsItsOwnSessionOnly(t *testing.T) {
+	f := newFixture(t, authority.Config{})
+	for name, old := range map[string]func(authority.Issued) authority.LogoutInput{
+		"revoked access token": func(i authority.Issued) authority.LogoutInput {
+			if _, err := f.RevokeToken(t.Context(), i.AccessToken, "", authority.Origin{}); err != nil {
+				t.Fatal(err)
+			}
+			return authority.LogoutInput{Access: []string{i.AccessToken}}
+		},
+		"spent refresh token": func(i authority.Issued) authority.LogoutInput {
+			second, err := f.refresh(i)
+			if err == nil {
+				_, err = f.refresh(second)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return authority.LogoutInput{Refresh: []string{i.RefreshToken}}
+		},
+		"of an ended session": func(i authority.Issued) authority.LogoutInput {
+			f.logout(t, authority.ScopeLocal, i)
+			return authority.LogoutInput{Access: []string{i.AccessToken}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mine, other := f.login(t), f.login(t)
+			in := old(mine)
+			in.Scope = authority.ScopeGlobal
+			out, err := f.Logout(t.Context(), in)
+			if err != nil || out.Scope != authority.ScopeLocal {
+				t.Errorf("scope %q, %v", out.Scope, err)
+			}
+			f.mustBeDead(t, "its own", mine)
+			f.mustLive(t, "the other", other)
+			f.logout(t, authority.ScopeGlobal, other)
+		})
+	}
+}
+
 // A restart that forgot what was revoked would bring tokens back to life
 // (CVE-2022-41316, CVE-2026-9802).
 func TestRestartRemembersEveryLevel(t *testing.T) {

@@ -48,12 +48,18 @@ var ErrNoCredential = errors.New("no valid credential")
 
 // bearer is a session that a genuine credential names. The subject is unknown
 // where only a refresh token is left of a session that was purged.
-type bearer struct{ session, subject string }
+type bearer struct {
+	session, subject string
+	// weak is a credential that is spent or revoked by itself. It still ends
+	// its own session, but nothing else: it may be in a thief's hands.
+	weak bool
+}
 
 // Logout ends what the scope says. Any genuine credential will do, expired or
 // revoked ones too: whatever of their sessions lives is ended, and repeating a
-// logout succeeds. Only with a live session can others be ended, so that an old
-// token that leaked cannot log its owner out everywhere.
+// logout succeeds. Only with a credential that is good, or at most expired, of a
+// live session can others be ended, so that an old token that leaked cannot log
+// its owner out everywhere.
 //
 // A logout that ends nothing is counted, and refused with a [ThrottledError]
 // past the limit; one that ends a live session is never refused.
@@ -86,7 +92,10 @@ func (a *Authority) Logout(ctx context.Context, in LogoutInput) (LogoutOutput, e
 		out.At = a.clock.now()
 		return out, err
 	}
-	switch in.Scope {
+	if !slices.ContainsFunc(bearers, func(b bearer) bool { return !b.weak && slices.Contains(ids(live), b.session) }) {
+		out.Scope = ScopeLocal
+	}
+	switch out.Scope {
 	case ScopeGlobal:
 		out.Receipt, err = a.logoutSubjects(ctx, live, in.From)
 	case ScopeOthers:
@@ -108,10 +117,11 @@ func (a *Authority) identify(ctx context.Context, in LogoutInput) ([]bearer, err
 			bad = err
 			continue
 		}
-		out = append(out, bearer{session: c.Session, subject: c.Subject})
+		_, err = a.verifier.Check(raw)
+		out = append(out, bearer{session: c.Session, subject: c.Subject, weak: errors.Is(err, curfew.ErrRevoked)})
 	}
 	for _, raw := range in.Refresh {
-		id, _, err := decodeRefresh(a.keys.Load().refresh, raw)
+		id, counter, err := decodeRefresh(a.keys.Load().refresh, raw)
 		if err != nil {
 			bad = err
 			continue
@@ -123,7 +133,7 @@ func (a *Authority) identify(ctx context.Context, in LogoutInput) ([]bearer, err
 		case err != nil:
 			return nil, fmt.Errorf("reading a session: %w", err)
 		default:
-			out = append(out, bearer{session: id, subject: s.Subject})
+			out = append(out, bearer{session: id, subject: s.Subject, weak: counter < s.Counter-1})
 		}
 	}
 	if len(out) == 0 {
