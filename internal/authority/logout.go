@@ -92,14 +92,22 @@ func (a *Authority) Logout(ctx context.Context, in LogoutInput) (LogoutOutput, e
 		out.At = a.clock.now()
 		return out, err
 	}
-	if !slices.ContainsFunc(bearers, func(b bearer) bool { return !b.weak && slices.Contains(ids(live), b.session) }) {
+	strong := slices.DeleteFunc(slices.Clone(live), func(s curfew.Session) bool {
+		return !slices.ContainsFunc(bearers, func(b bearer) bool { return b.session == s.ID && !b.weak })
+	})
+	if len(strong) == 0 {
 		out.Scope = ScopeLocal
 	}
 	switch out.Scope {
 	case ScopeGlobal:
-		out.Receipt, err = a.logoutSubjects(ctx, live, in.From)
+		out.Receipt, err = a.logoutSubjects(ctx, strong, in.From)
+		if err == nil && len(strong) < len(live) {
+			var rest Receipt
+			rest, err = a.logoutSessions(ctx, start, ids(live), in.From)
+			out.Receipt = out.Receipt.and(rest)
+		}
 	case ScopeOthers:
-		out.Receipt, err = a.logoutOthers(ctx, start, live, in.From)
+		out.Receipt, err = a.logoutOthers(ctx, start, strong, in.From)
 	default:
 		out.Receipt, err = a.logoutSessions(ctx, start, ids(live), in.From)
 	}

@@ -220,7 +220,7 @@ func formatDuration(d time.Duration) string {
 // suggest returns ` (did you mean "x"?)` for the candidate nearest to name, or
 // nothing if none is near.
 func suggest(name string, candidates []string) string {
-	best, distance := "", len(name)/3+2
+	best, distance := "", min(len(name)/3+2, 12)
 	for _, c := range candidates {
 		if d := editDistance(name, c); d < distance {
 			best, distance = c, d

@@ -42,17 +42,21 @@ var ErrMalformed = errors.New("not a sealed value")
 // Key is the master key. It prints as [redacted] in every format. The zero Key
 // seals and opens nothing.
 type Key struct {
-	// Behind a pointer, because fmt and debuggers that reach the Key through an
-	// unexported field of another struct print by reflection and ask no method:
-	// they then show an address.
-	k *[keySize]byte
+	// In a closure, because fmt that reaches the Key through an unexported field
+	// of another struct prints by reflection and asks no method. Of a function
+	// it shows an address; a pointer it follows when the verb is a wrong one.
+	reveal func() *[keySize]byte
+}
+
+func newKey(b *[keySize]byte) Key {
+	return Key{func() *[keySize]byte { return b }}
 }
 
 // New returns a random key.
 func New() Key {
 	k := new([keySize]byte)
 	rand.Read(k[:]) // never fails
-	return Key{k}
+	return newKey(k)
 }
 
 // Parse reads a key in the form of the key file: 32 bytes in base64, with or
@@ -69,18 +73,18 @@ func Parse(text string) (Key, error) {
 	if bytes.Count(b, b[:1]) == keySize {
 		return Key{}, errors.New("master key is one byte repeated, which is a placeholder and not a key")
 	}
-	return Key{(*[keySize]byte)(b)}, nil
+	return newKey((*[keySize]byte)(b)), nil
 }
 
 // IsZero reports whether there is no key in k.
-func (k Key) IsZero() bool { return k.k == nil }
+func (k Key) IsZero() bool { return k.reveal == nil }
 
 // Seal encrypts plaintext so that only Open with the same context opens it. The
 // context names the place of the value, such as "signing_key/" and its id:
 // without it, somebody who can write to the store but not read the key could
 // move a secret from one row into another and have it used there.
 func (k Key) Seal(plaintext, context []byte) ([]byte, error) {
-	if k.k == nil {
+	if k.reveal == nil {
 		return nil, errNoKey
 	}
 	out := make([]byte, 1, overhead+len(plaintext))
@@ -90,7 +94,7 @@ func (k Key) Seal(plaintext, context []byte) ([]byte, error) {
 
 // Open decrypts what Seal has made with the same key and context.
 func (k Key) Open(sealed, context []byte) ([]byte, error) {
-	if k.k == nil {
+	if k.reveal == nil {
 		return nil, errNoKey
 	}
 	if len(sealed) < overhead {
@@ -111,7 +115,7 @@ func (k Key) Open(sealed, context []byte) ([]byte, error) {
 // secrets of other purposes. It panics on the zero Key: a secret derived from
 // nothing would be known to everybody.
 func (k Key) Derive(purpose string) []byte {
-	if k.k == nil {
+	if k.reveal == nil {
 		panic(errNoKey)
 	}
 	// The prefix keeps purposes chosen by callers away from sealing.
@@ -121,7 +125,7 @@ func (k Key) Derive(purpose string) []byte {
 var errNoKey = errors.New("no master key")
 
 func (k Key) derive(info string) []byte {
-	out, err := hkdf.Key(sha256.New, k.k[:], nil, info, keySize)
+	out, err := hkdf.Key(sha256.New, k.reveal()[:], nil, info, keySize)
 	if err != nil {
 		panic(err) // only for lengths above 8160 bytes
 	}
@@ -148,7 +152,7 @@ func additional(context []byte) []byte {
 
 // encode returns the content of a key file.
 func (k Key) encode() []byte {
-	return append(base64.StdEncoding.AppendEncode(nil, k.k[:]), '\n')
+	return append(base64.StdEncoding.AppendEncode(nil, k.reveal()[:]), '\n')
 }
 
 // String returns a fixed text.

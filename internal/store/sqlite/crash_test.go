@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -148,10 +149,14 @@ func (r *run) work(t *testing.T) {
 // commit makes a change of many parts that all carry the id.
 func (r *run) commit(ctx context.Context, db *sqlite.DB, id string) {
 	o := outcome{id: id, after: r.fs.wasHit()}
+	name := ""
+	if id == "p0-0" {
+		name = strings.Repeat("x", 20_000) // has the next checkpoint lengthen the file
+	}
 	rev := curfew.Revocation{Kind: curfew.KindClient, Target: id, RecordedAt: day, ExpiresAt: day.AddDate(1, 0, 0)}
 	_, o.err = db.Commit(ctx, store.Change{
 		At:             day,
-		InsertUsers:    []store.User{{ID: "u" + id, EmailFold: id, Status: store.UserActive}},
+		InsertUsers:    []store.User{{ID: "u" + id, EmailFold: id, Name: name, Status: store.UserActive}},
 		InsertSessions: []curfew.Session{{ID: "dead" + id, Subject: "u" + id}},
 		Revocations:    []curfew.Revocation{rev, rev},
 		Audit:          []audit.Entry{{At: day, Event: audit.SessionLogout, Detail: id}},
