@@ -408,7 +408,7 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 // between two growths.
 func TestBytesPerEntry(t *testing.T) {
 	tab := newTable(0, false)
-	for i := 1; i <= 2*million; i++ {
+	for i := 1; i <= million+million/4; i++ {
 		if tab.full() {
 			tab = tab.rebuild(tab.grown(), 0)
 			if i < million/2 {

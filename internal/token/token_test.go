@@ -269,7 +269,7 @@ func TestInteropGoJoseSigns(t *testing.T) {
 
 func TestSignRefuses(t *testing.T) {
 	f := newFixture()
-	for name, break_ := range map[string]func(*Claims){
+	for name, spoil := range map[string]func(*Claims){
 		"no iss":            func(c *Claims) { c.Issuer = "" },
 		"no sub":            func(c *Claims) { c.Subject = "" },
 		"no aud":            func(c *Claims) { c.Audience = nil },
@@ -289,7 +289,7 @@ func TestSignRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := minimal()
-			break_(&c)
+			spoil(&c)
 			if raw, err := f.signers[ES256].Sign(c); err == nil || raw != "" {
 				t.Errorf("Sign = %q, %v; want an error", raw, err)
 			}

@@ -120,6 +120,11 @@ func (v *Verifier) Check(raw string) (*token.Claims, error) {
 	// waits that out and answers the logout, is continued, applies the
 	// revocation, renews its lease, and then finds the new deadline good for the
 	// look it took before the logout.
+	if v.lease != nil {
+		if err := v.lease(); err != nil {
+			return nil, err
+		}
+	}
 	now := v.now()
 	keys := v.keys.Load()
 	if keys == nil {
@@ -143,11 +148,6 @@ func (v *Verifier) Check(raw string) (*token.Claims, error) {
 	}
 	if err := v.denylist.Check(levels(c)); err != nil {
 		return nil, err
-	}
-	if v.lease != nil {
-		if err := v.lease(); err != nil {
-			return nil, err
-		}
 	}
 	// The horizon comes after the denylist. Forget raises it before it drops
 	// anything; so if the entry of this token was dropped before we looked, we
