@@ -11,6 +11,7 @@ import (
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
 	"github.com/curfewhq/curfew/internal/limit"
+	"github.com/curfewhq/curfew/internal/password"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/curfewhq/curfew/internal/token"
 )
@@ -74,10 +75,7 @@ func (a *Authority) Login(ctx context.Context, in LoginInput) (Issued, error) {
 	if user.ID != "" {
 		account = user.ID // e-mail address and user name share one counter
 	}
-	if err := a.throttleLogin(ctx, account, user, in.From); err != nil {
-		return Issued{}, err
-	}
-	user, err = a.checkPassword(ctx, user, in.Password)
+	user, err = a.checkPassword(ctx, account, user, in.Password, in.From)
 	if errors.Is(err, ErrBadCredentials) {
 		return Issued{}, a.failLogin(ctx, account, user.ID, in.From)
 	}
@@ -102,13 +100,28 @@ func (a *Authority) Login(ctx context.Context, in LoginInput) (Issued, error) {
 // checkPassword returns ErrBadCredentials for unknown and disabled users and
 // wrong passwords alike, after the same work: the password of a user who does
 // not exist is checked against a dummy of the same cost.
-func (a *Authority) checkPassword(ctx context.Context, user store.User, pw string) (store.User, error) {
-	ok, upgrade, err := a.hasher.Verify(ctx, user.PasswordHash, pw)
-	if err != nil {
-		if isBadPassword(err) {
-			return user, ErrBadCredentials
-		}
+//
+// The limits are asked twice: before the queue for a hash, to answer at once,
+// and when its turn has come, so that guesses sent in parallel do not all pass
+// before the first of them has failed.
+func (a *Authority) checkPassword(ctx context.Context, account string, user store.User, pw string, from Origin) (store.User, error) {
+	allowed := func() error { return a.throttleLogin(ctx, account, user, from) }
+	if err := allowed(); err != nil {
 		return user, err
+	}
+	ok, upgrade, err := a.hasher.VerifyIf(ctx, allowed, user.PasswordHash, pw)
+	var throttled *ThrottledError
+	switch {
+	case err == nil:
+	case isBadPassword(err):
+		return user, ErrBadCredentials
+	case errors.As(err, &throttled), errors.Is(err, password.ErrBusy), ctx.Err() != nil:
+		return user, err
+	default:
+		// The stored hash cannot be read. To the outside that is a wrong
+		// password; the operator has to know.
+		a.logger.Error("a stored password hash cannot be checked; set a new password", "user", user.ID, "err", err)
+		return user, ErrBadCredentials
 	}
 	if !ok || user.ID == "" || user.Status != store.UserActive {
 		return user, ErrBadCredentials

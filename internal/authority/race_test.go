@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -181,6 +182,29 @@ func TestSessionLimitHoldsUnderParallelLogins(t *testing.T) {
 	})
 	if n, err := f.CountSessions(t.Context(), store.SessionFilter{Subject: f.alice.ID, Live: true}); n != 3 || ok.Load() != 3 {
 		t.Errorf("%d live sessions, %d logins succeeded (%v)", n, ok.Load(), err)
+	}
+}
+
+// A thousand guesses sent at once must not all pass the limit before the first
+// of them has failed.
+func TestParallelGuessesAreLimited(t *testing.T) {
+	f := newFixture(t, authority.Config{LoginFailuresAccount: 5})
+	from := authority.Origin{IP: "192.0.2.7", LimitKey: "192.0.2.7"}
+	var checked atomic.Int64
+	parallel(t, 200, func(n int) error {
+		_, err := f.Login(context.Background(), authority.LoginInput{Login: "alice", Password: fmt.Sprint("guess number ", n), From: from})
+		var throttled *authority.ThrottledError
+		switch {
+		case errors.Is(err, authority.ErrBadCredentials):
+			checked.Add(1)
+		case !errors.As(err, &throttled):
+			return fmt.Errorf("guess %d: %v", n, err)
+		}
+		return nil
+	})
+	// Each hash that runs at the moment of the last failure may be one more.
+	if n, most := checked.Load(), int64(5+runtime.GOMAXPROCS(0)); n > most {
+		t.Errorf("%d guesses were checked, want at most %d", n, most)
 	}
 }
 

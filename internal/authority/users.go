@@ -250,7 +250,10 @@ func (a *Authority) ChangePassword(ctx context.Context, c *token.Claims, in Pass
 				return curfew.ErrRevoked
 			}
 			now := a.clock.now()
-			s.Counter, s.RotatedAt, s.LastSeenAt = s.Counter+1, now, now
+			// Two steps on: the parent of a refresh token is good for its
+			// successor within the grace window, and a refresh token that was
+			// stolen before must not be good for this one.
+			s.Counter, s.RotatedAt, s.LastSeenAt = s.Counter+2, now, now
 			s.TokenExp = later(s.TokenExp, a.tokenExp(*s, now))
 			return nil
 		}
@@ -286,10 +289,7 @@ func (a *Authority) confirm(ctx context.Context, c *token.Claims, current string
 // recheck checks the password of somebody who is logged in, under the limits of
 // a login: a stolen access token must not become an oracle for the password.
 func (a *Authority) recheck(ctx context.Context, user store.User, pw string, from Origin) error {
-	if err := a.throttleLogin(ctx, user.ID, store.User{}, from); err != nil {
-		return err
-	}
-	_, err := a.checkPassword(ctx, user, pw)
+	_, err := a.checkPassword(ctx, user.ID, user, pw, from)
 	if errors.Is(err, ErrBadCredentials) {
 		return a.failLogin(ctx, user.ID, user.ID, from)
 	}

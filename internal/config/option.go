@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Option describes one option, for flags, messages and documentation.
@@ -92,8 +93,8 @@ var errNumberAsDuration = errors.New("a duration needs a unit, such as 600s or 1
 func (f field) set(text string) error {
 	switch f.Type {
 	case "string":
-		if strings.ContainsAny(text, "\x00\r\n") {
-			return errors.New("must be a single line")
+		if strings.ContainsAny(text, "\x00\r\n") || !utf8.ValidString(text) {
+			return errors.New("must be a single line of text")
 		}
 		f.value.SetString(text)
 	case "list":
@@ -122,7 +123,7 @@ func (f field) setList(items []string) error {
 	var list []string
 	for _, item := range items {
 		item = strings.TrimSpace(item)
-		if item == "" || strings.ContainsAny(item, "\x00\r\n,") {
+		if item == "" || strings.ContainsAny(item, "\x00\r\n,") || !utf8.ValidString(item) {
 			return errors.New("has an empty or unreadable item")
 		}
 		list = append(list, item)

@@ -189,6 +189,13 @@ func (h *Hasher) Hash(ctx context.Context, pw string) (string, error) {
 //
 // An encoded hash that cannot be read costs the same work and is an error.
 func (h *Hasher) Verify(ctx context.Context, encoded, pw string) (ok, upgrade bool, err error) {
+	return h.VerifyIf(ctx, func() error { return nil }, encoded, pw)
+}
+
+// VerifyIf is [Hasher.Verify] if allowed returns nil, and otherwise returns what
+// it returned. It is asked when the turn to hash has come: of a thousand guesses
+// sent at once, a limit that was asked before the queue would let all through.
+func (h *Hasher) VerifyIf(ctx context.Context, allowed func() error, encoded, pw string) (ok, upgrade bool, err error) {
 	if err := check(pw); err != nil {
 		return false, false, err
 	}
@@ -202,6 +209,9 @@ func (h *Hasher) Verify(ctx context.Context, encoded, pw string) (ok, upgrade bo
 		return false, false, err
 	}
 	defer h.slots.Release(1)
+	if err := allowed(); err != nil {
+		return false, false, err
+	}
 	h.started()
 	match, err := digest.MatchAdvanced(pw)
 	switch {

@@ -1,6 +1,3 @@
-// Package verify decides whether an access token counts: the CHECK of the
-// protocol. The authority's own endpoints and remote verifiers use this one
-// function, so that they cannot come to differ.
 package verify
 
 import (

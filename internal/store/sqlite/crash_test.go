@@ -17,6 +17,9 @@ import (
 	"github.com/curfewhq/curfew/internal/store/sqlite"
 )
 
+// everyFault is the distance of the operations that fail, one per run.
+var everyFault = 1
+
 // TestCommitsAreAtomicUnderFaults runs a workload again and again, with the
 // fault at each of its writes and syncs in turn. Whatever the fault, the store
 // is whole afterwards: a commit that was answered is there in whole, one that
@@ -26,9 +29,9 @@ func TestCommitsAreAtomicUnderFaults(t *testing.T) {
 	t.Cleanup(func() { sqlite.SetCheckpointPages(2000) })
 	template := filepath.Join(t.TempDir(), "template.db")
 	prepare(t, template)
-	step := 1
+	step := everyFault
 	if testing.Short() {
-		step = 7
+		step = max(step, 7)
 	}
 	for _, m := range []mode{lost, applied, forgotten, killed, cut, torn} {
 		t.Run(string(m), func(t *testing.T) {
