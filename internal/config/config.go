@@ -33,6 +33,7 @@ type Config struct {
 
 	Tokens struct {
 		Algorithm  string        `key:"algorithm" default:"ES256" oneof:"ES256 EdDSA RS256" doc:"Signature of access tokens."`
+		Scopes     []string      `key:"scopes" doc:"Scopes that clients may ask for. Empty means none."`
 		AccessLife time.Duration `key:"access_life" default:"10m" doc:"How long an access token is good for unless its session ends before."`
 	} `key:"tokens" doc:"Access tokens"`
 
@@ -43,7 +44,7 @@ type Config struct {
 
 	Sessions struct {
 		Lifetime     time.Duration `key:"lifetime" default:"720h" doc:"A session ends this long after the login, whatever happens."`
-		IdleTimeout  time.Duration `key:"idle_timeout" default:"0" doc:"A session ends this long after its last refresh. 0 means never."`
+		IdleTimeout  time.Duration `key:"idle_timeout" default:"0" doc:"A session ends when its person has done nothing for this long. Background refresh is no activity. 0 means never."`
 		RefreshGrace time.Duration `key:"refresh_grace" default:"10s" doc:"For this long a spent refresh token still counts as a repeated request and not as theft."`
 		Max          int           `key:"max" default:"0" doc:"Sessions a user may have at once. 0 means any number."`
 		AtMax        string        `key:"at_max" default:"end_oldest" oneof:"refuse end_oldest" doc:"What a login does when sessions.max is reached: it is refused, or the oldest session ends."`
