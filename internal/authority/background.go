@@ -102,6 +102,7 @@ func (a *Authority) sweep(ctx context.Context, f store.SessionFilter, why curfew
 			if why == curfew.ReasonIdle && !a.isIdle(s, a.clock.now()) {
 				continue // seen since the flush
 			}
+			s.EndedSeq = f.EpochBelow // what has ended it already, if anything has
 			a.endSession(&c, s, why, audit.SessionExpired, System, Origin{})
 		}
 		if !revoke {

@@ -176,6 +176,25 @@ func TestKeysRotateOnSchedule(t *testing.T) {
 	})
 }
 
+func TestSessionsBelowAnEpochAreTidiedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, authority.Config{})
+		one, two := f.login(t), f.login(t)
+		r, err := f.LogoutEverybody(t.Context(), curfew.ReasonAdmin, "", false, authority.System, authority.Origin{})
+		if err != nil || r.Ended != 2 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		three := f.login(t)
+		time.Sleep(2 * time.Second)
+		for _, i := range []authority.Issued{one, two} {
+			if s, err := f.SessionByID(t.Context(), i.Session.ID); err != nil || s.EndReason != curfew.ReasonAdmin || s.EndedSeq != r.Seq {
+				t.Errorf("%q at %d, %v", s.EndReason, s.EndedSeq, err)
+			}
+		}
+		f.mustLive(t, "login after", three)
+	})
+}
+
 func TestLoginFailuresAreForgottenAfterTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, authority.Config{LoginFailuresAccount: 3, LoginWindow: 15 * time.Minute})

@@ -194,7 +194,9 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 		case s.Ended() && curfew.Micros(s.EndedAt) <= 0:
 			return 0, fmt.Errorf("session %s: %w", s.ID, errNoTime)
 		case s.Ended():
-			s.EndedSeq = endedSeq
+			if endedSeq > 0 {
+				s.EndedSeq = endedSeq
+			}
 			s.ReauthAt = time.Time{}
 		default:
 			s.EndReason, s.EndedSeq = "", 0

@@ -8,7 +8,6 @@
 // less. Readers have connections of their own and never wait for the writer.
 //
 // [Create] makes a store, [Restore] makes one from a backup, and [Open] opens
-// one; none does the work of another.
-// A file that is not a Curfew store, is cut short, or was written by a newer
-// version is refused and left untouched.
+// one; none does the work of another. A file that is not a Curfew store, is cut
+// short, or was written by a newer version is refused and left untouched.
 package sqlite
