@@ -233,23 +233,30 @@ func (a *Authority) endAll(ctx context.Context, start time.Time, ids []string, e
 func (a *Authority) logoutOthers(ctx context.Context, start time.Time, mine []curfew.Session, from Origin) (Receipt, error) {
 	total := Receipt{State: StateEnforced}
 	for _, subject := range subjects(mine) {
-		others, err := a.store.Sessions(ctx, store.SessionFilter{Subject: subject, Live: true, Page: store.Page{Limit: maxBulk}})
-		if err != nil {
-			return Receipt{}, err
-		}
-		var list []string
-		for _, s := range others {
-			if !slices.Contains(ids(mine), s.ID) {
-				list = append(list, s.ID)
+		f := store.SessionFilter{Subject: subject, Live: true, Page: store.Page{Limit: maxBulk}}
+		for {
+			page, err := a.store.Sessions(ctx, f)
+			if err != nil {
+				return Receipt{}, err
 			}
+			var list []string
+			for _, s := range page {
+				if !slices.Contains(ids(mine), s.ID) {
+					list = append(list, s.ID)
+				}
+			}
+			r, err := a.endAll(ctx, start, list, ending{
+				reason: curfew.ReasonUserOthers, event: audit.SessionLogout, by: UserActor(subject), from: from,
+			})
+			if err != nil {
+				return Receipt{}, err
+			}
+			total = total.and(r)
+			if len(page) < maxBulk {
+				break
+			}
+			f.After = page[len(page)-1].ID
 		}
-		r, err := a.endAll(ctx, start, list, ending{
-			reason: curfew.ReasonUserOthers, event: audit.SessionLogout, by: UserActor(subject), from: from,
-		})
-		if err != nil {
-			return Receipt{}, err
-		}
-		total = total.and(r)
 	}
 	return total, nil
 }

@@ -137,7 +137,9 @@ func (s *Server) writeError(w *recorder, r *http.Request, err error) {
 		s.logger.Error("call failed", "method", r.Method, "path", r.URL.Path, "status", e.Status, "err", err)
 	}
 	if w.started {
-		return // too late for another answer
+		// Too late for another answer. The connection is broken off, or the
+		// client would take half a backup for a whole one.
+		panic(http.ErrAbortHandler)
 	}
 	for k, v := range e.Header {
 		w.Header()[k] = v

@@ -276,7 +276,7 @@ type UserUpdate struct {
 
 // SessionUpdate replaces a session that is live. Where it has EndedAt set, it
 // ends it; EndedSeq is then set to the head after this change if the change
-// has revocations, and ReauthAt is forgotten. What the login was stays as it
+// has revocations and stays as given otherwise, and ReauthAt is forgotten. What the login was stays as it
 // is: Subject, ClientID, CreatedAt, ExpiresAt, IP and UserAgent.
 type SessionUpdate struct {
 	curfew.Session
