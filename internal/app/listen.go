@@ -77,6 +77,6 @@ func newHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.With("from", "net/http").Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(logger.With("from", "net/http").Handler(), slog.LevelWarn),
 	}
 }

@@ -92,7 +92,7 @@ func (a *Authority) APIKeys(ctx context.Context, kind string) ([]store.APIKey, e
 	if err != nil {
 		return nil, err
 	}
-	out := rows[:0]
+	out := make([]store.APIKey, 0, len(rows))
 	for _, k := range rows {
 		if k.Kind == kind {
 			out = append(out, k)

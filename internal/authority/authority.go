@@ -125,6 +125,10 @@ type Authority struct {
 	// revocation by epoch must be remembered that long.
 	tokenLife time.Duration
 
+	// Up to where rows have been tidied up; used by Sweep only.
+	sweptEverything curfew.Seq
+	sweptClients    map[string]curfew.Seq
+
 	logouts      *limit.Limiter
 	loginPair    *limit.Limiter // failures by account and address
 	loginAccount *limit.Limiter // failures by account

@@ -72,19 +72,34 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	if err := a.sweep(ctx, store.SessionFilter{Live: true, ExpiredAt: now}, curfew.ReasonExpired, false); err != nil {
 		return err
 	}
+	return a.sweepEpochs(ctx)
+}
+
+// sweepEpochs ends the rows of sessions that a revocation of a client or of
+// everything has ended already. It goes through all sessions, so it does that
+// once for each such revocation.
+func (a *Authority) sweepEpochs(ctx context.Context) error {
 	st, err := a.store.State(ctx)
 	if err != nil {
 		return err
 	}
-	if st.Everything > 0 {
+	if st.Everything > a.sweptEverything {
 		if err := a.sweep(ctx, store.SessionFilter{Live: true, EpochBelow: st.Everything}, curfew.ReasonAdmin, false); err != nil {
 			return err
 		}
+		a.sweptEverything = st.Everything
 	}
 	for client, epoch := range st.Clients {
+		if epoch <= max(a.sweptClients[client], a.sweptEverything) {
+			continue
+		}
 		if err := a.sweep(ctx, store.SessionFilter{Live: true, ClientID: client, EpochBelow: epoch}, curfew.ReasonAdmin, false); err != nil {
 			return err
 		}
+		if a.sweptClients == nil {
+			a.sweptClients = map[string]curfew.Seq{}
+		}
+		a.sweptClients[client] = epoch
 	}
 	return nil
 }
@@ -118,13 +133,16 @@ func (a *Authority) sweep(ctx context.Context, f store.SessionFilter, why curfew
 		_, err = a.store.Commit(ctx, c)
 		switch {
 		case errors.Is(err, store.ErrConflict):
-			// One of them was used or ended meanwhile. Next time.
-			return nil
+			// One of them was used or ended meanwhile. Read the batch again.
+			continue
 		case err != nil:
 			return err
 		}
 		a.log.Wake()
 		a.observe.Ended(why, int64(len(c.UpdateSessions)))
+		if f.EpochBelow > 0 {
+			f.After = due[len(due)-1].ID // in order of id, so nothing before it is left
+		}
 	}
 	return ctx.Err()
 }

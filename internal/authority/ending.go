@@ -43,12 +43,11 @@ func RespondAsync(ctx context.Context) context.Context {
 	return context.WithValue(ctx, asyncKey{}, true)
 }
 
-// enforce signals the log and returns when the entry at seq is in force. Where
+// enforce returns when the entry at seq is in force. Where
 // the call itself ended nothing, somebody else's commit may have done so just
 // before, so everything that is in the log by now must be in force first: the
 // repetition of a logout whose first answer was lost makes the same promise.
 func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq, ended int64, why curfew.Reason) (Receipt, error) {
-	a.log.Wake()
 	if ended > 0 {
 		a.observe.Ended(why, ended)
 	}
@@ -64,6 +63,7 @@ func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq
 		}
 	}
 	if ctx.Value(asyncKey{}) != nil && a.log.Position().Seq < waitFor {
+		a.log.Wake()
 		return Receipt{Seq: seq, State: StateRecorded, Took: time.Since(start), Ended: ended}, nil
 	}
 	if err := a.log.Wait(ctx, waitFor); err != nil {

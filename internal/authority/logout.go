@@ -103,13 +103,13 @@ func (a *Authority) Logout(ctx context.Context, in LogoutInput) (LogoutOutput, e
 		out.Receipt, err = a.logoutSubjects(ctx, strong, in.From)
 		if err == nil && len(strong) < len(live) {
 			var rest Receipt
-			rest, err = a.logoutSessions(ctx, start, ids(live), in.From)
+			rest, err = a.logoutSessions(ctx, start, live, in.From)
 			out.Receipt = out.Receipt.and(rest)
 		}
 	case ScopeOthers:
 		out.Receipt, err = a.logoutOthers(ctx, start, strong, in.From)
 	default:
-		out.Receipt, err = a.logoutSessions(ctx, start, ids(live), in.From)
+		out.Receipt, err = a.logoutSessions(ctx, start, live, in.From)
 	}
 	out.At = a.clock.now()
 	return out, err
@@ -120,13 +120,13 @@ func (a *Authority) identify(ctx context.Context, in LogoutInput) ([]bearer, err
 	var out []bearer
 	var bad error
 	for _, raw := range in.Access {
-		c, err := a.verifier.Genuine(raw)
-		if err != nil {
-			bad = err
-			continue
+		c, checked := a.verifier.Check(raw)
+		if checked != nil {
+			if c, bad = a.verifier.Genuine(raw); bad != nil {
+				continue
+			}
 		}
-		_, err = a.verifier.Check(raw)
-		out = append(out, bearer{session: c.Session, subject: c.Subject, weak: errors.Is(err, curfew.ErrRevoked)})
+		out = append(out, bearer{session: c.Session, subject: c.Subject, weak: errors.Is(checked, curfew.ErrRevoked)})
 	}
 	for _, raw := range in.Refresh {
 		id, counter, err := decodeRefresh(a.keys.Load().refresh, raw)
@@ -176,9 +176,9 @@ func (a *Authority) liveOf(ctx context.Context, bearers []bearer) (live []curfew
 	return live, seq, nil
 }
 
-// logoutSessions ends the sessions named.
-func (a *Authority) logoutSessions(ctx context.Context, start time.Time, ids []string, from Origin) (Receipt, error) {
-	return a.endAll(ctx, start, ids, ending{reason: curfew.ReasonUser, event: audit.SessionLogout, from: from})
+// logoutSessions ends sessions that were read on behalf of their own subjects.
+func (a *Authority) logoutSessions(ctx context.Context, start time.Time, sessions []curfew.Session, from Origin) (Receipt, error) {
+	return a.endAll(ctx, start, sessions, ending{reason: curfew.ReasonUser, event: audit.SessionLogout, from: from})
 }
 
 // ending says how a list of sessions ends. Without by each ends on behalf of
@@ -191,20 +191,23 @@ type ending struct {
 	detail string
 }
 
-// endAll ends those of the sessions that are live, in one commit.
-func (a *Authority) endAll(ctx context.Context, start time.Time, ids []string, e ending) (Receipt, error) {
+// endAll ends those of the sessions that are live, in one commit. They are taken
+// as they were read, and read again only if one has changed since.
+func (a *Authority) endAll(ctx context.Context, start time.Time, sessions []curfew.Session, e ending) (Receipt, error) {
 	var ended int64
 	var seq curfew.Seq
+	again := false
 	done, err := a.decide(ctx, func() (store.Change, error) {
 		var c store.Change
 		ended, seq = 0, 0
-		for _, id := range ids {
-			s, err := a.store.Session(ctx, id)
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return c, fmt.Errorf("reading a session: %w", err)
+		for _, s := range sessions {
+			if again {
+				var err error
+				if s, err = a.store.Session(ctx, s.ID); errors.Is(err, store.ErrNotFound) {
+					continue
+				} else if err != nil {
+					return c, fmt.Errorf("reading a session: %w", err)
+				}
 			}
 			if s.Ended() {
 				seq = max(seq, s.EndedSeq)
@@ -218,6 +221,7 @@ func (a *Authority) endAll(ctx context.Context, start time.Time, ids []string, e
 			c.Audit[len(c.Audit)-1].Detail = e.detail
 			ended++
 		}
+		again = true
 		return c, nil
 	})
 	if err != nil {
@@ -239,12 +243,7 @@ func (a *Authority) logoutOthers(ctx context.Context, start time.Time, mine []cu
 			if err != nil {
 				return Receipt{}, err
 			}
-			var list []string
-			for _, s := range page {
-				if !slices.Contains(ids(mine), s.ID) {
-					list = append(list, s.ID)
-				}
-			}
+			list := slices.DeleteFunc(slices.Clone(page), func(s curfew.Session) bool { return slices.Contains(ids(mine), s.ID) })
 			r, err := a.endAll(ctx, start, list, ending{
 				reason: curfew.ReasonUserOthers, event: audit.SessionLogout, by: UserActor(subject), from: from,
 			})
@@ -293,7 +292,7 @@ func (a *Authority) EndOwnSession(ctx context.Context, c *token.Claims, id strin
 	if s.Subject != c.Subject {
 		return Receipt{}, fmt.Errorf("session: %w", store.ErrNotFound)
 	}
-	return a.logoutSessions(ctx, time.Now(), []string{id}, from)
+	return a.logoutSessions(ctx, time.Now(), []curfew.Session{s}, from)
 }
 
 // RevokeToken carries out an RFC 7009 revocation: of an access token only that
@@ -317,7 +316,7 @@ func (a *Authority) RevokeToken(ctx context.Context, raw, client string, from Or
 		if client != "" && client != s.ClientID {
 			return Receipt{}, ErrInvalidGrant
 		}
-		return a.endAll(ctx, start, []string{id}, ending{reason: curfew.ReasonTokenRevoked, event: audit.SessionLogout, from: from})
+		return a.endAll(ctx, start, []curfew.Session{s}, ending{reason: curfew.ReasonTokenRevoked, event: audit.SessionLogout, from: from})
 	}
 	claims, err := a.verifier.Genuine(raw)
 	if err != nil {

@@ -78,10 +78,11 @@ func (a *Authority) SessionByID(ctx context.Context, id string) (curfew.Session,
 
 // EndSession ends a session on an operator's behalf.
 func (a *Authority) EndSession(ctx context.Context, id string, why curfew.Reason, note string, by Actor, from Origin) (Receipt, error) {
-	if _, err := a.store.Session(ctx, id); err != nil {
+	s, err := a.store.Session(ctx, id)
+	if err != nil {
 		return Receipt{}, fmt.Errorf("session %q: %w", clip(id, 80), err)
 	}
-	return a.endAll(ctx, time.Now(), []string{id}, ending{reason: why, event: audit.SessionLogout, by: by, from: from, detail: clip(note, 500)})
+	return a.endAll(ctx, time.Now(), []curfew.Session{s}, ending{reason: why, event: audit.SessionLogout, by: by, from: from, detail: clip(note, 500)})
 }
 
 // BulkEnd ends the live sessions that match f, in commits of at most 500. With
@@ -103,7 +104,7 @@ func (a *Authority) BulkEnd(ctx context.Context, f store.SessionFilter, why curf
 			return total, err
 		}
 		if len(page) > 0 {
-			r, err := a.endAll(ctx, start, ids(page), ending{reason: why, event: audit.SessionLogout, by: by, from: from, detail: clip(note, 500)})
+			r, err := a.endAll(ctx, start, page, ending{reason: why, event: audit.SessionLogout, by: by, from: from, detail: clip(note, 500)})
 			if err != nil {
 				return total, err
 			}

@@ -33,6 +33,8 @@ type Log struct {
 	deny   *denylist.Set
 	logger *slog.Logger
 	wake   chan struct{} // holds one signal; more would say nothing new
+	// turn is held by whoever reads the log: Run, or one of those who wait.
+	turn chan struct{}
 
 	// mu guards the position. advanced is closed and replaced whenever the
 	// position moves, after the denylist has the entries, so whoever sees the
@@ -44,14 +46,14 @@ type Log struct {
 
 // Open loads the log of src into deny and returns a Log at its head.
 func Open(ctx context.Context, src Source, deny *denylist.Set, logger *slog.Logger) (*Log, error) {
-	l := &Log{src: src, deny: deny, logger: logger, wake: make(chan struct{}, 1), advanced: make(chan struct{})}
+	l := &Log{src: src, deny: deny, logger: logger, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), advanced: make(chan struct{})}
 	if err := l.load(ctx); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// Run follows the log until ctx is done. It must run for Wait to return.
+// Run follows the log until ctx is done.
 func (l *Log) Run(ctx context.Context) error {
 	backoff := time.Duration(0)
 	for {
@@ -65,7 +67,7 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-wake:
 		case <-time.After(pause):
 		}
-		if err := l.follow(ctx); err != nil {
+		if err := l.catchUp(ctx); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -85,7 +87,9 @@ func (l *Log) Wake() {
 	}
 }
 
-// Wait returns when the entry at seq is in the denylist.
+// Wait returns when the entry at seq is in the denylist. One of those who wait
+// reads the log for all of them, so that a logout does not pay for handing it
+// to another goroutine and back.
 func (l *Log) Wait(ctx context.Context, seq curfew.Seq) error {
 	for {
 		l.mu.Lock()
@@ -96,9 +100,29 @@ func (l *Log) Wait(ctx context.Context, seq curfew.Seq) error {
 		}
 		select {
 		case <-advanced:
+		case l.turn <- struct{}{}:
+			err := l.follow(ctx)
+			<-l.turn
+			if err != nil {
+				return fmt.Errorf("waiting for revocation %d: %w", seq, err)
+			}
+			if l.Position().Seq < seq {
+				return fmt.Errorf("waiting for revocation %d: the log ends at %d", seq, l.Position().Seq)
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for revocation %d: %w", seq, context.Cause(ctx))
 		}
+	}
+}
+
+// catchUp follows the log when nobody else does.
+func (l *Log) catchUp(ctx context.Context) error {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+		return l.follow(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -109,7 +133,7 @@ func (l *Log) Position() curfew.Position {
 	return l.applied
 }
 
-// follow applies everything that is new.
+// follow applies everything that is new. The caller has the turn.
 func (l *Log) follow(ctx context.Context) error {
 	for {
 		at := l.Position()

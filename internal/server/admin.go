@@ -314,7 +314,11 @@ func (s *Server) adminSessions(w http.ResponseWriter, r *http.Request, _ authori
 }
 
 func (s *Server) adminEndSession(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
-	why, note, err := reasonOf(params{form: r.URL.Query()})
+	p, err := parseForm([]byte(r.URL.RawQuery))
+	if err != nil {
+		return err
+	}
+	why, note, err := reasonOf(p)
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,7 @@ func (s *Server) writeError(w *recorder, r *http.Request, err error) {
 		// client would take half a backup for a whole one.
 		panic(http.ErrAbortHandler)
 	}
+	w.Header().Del("Content-Disposition") // an error is no download
 	for k, v := range e.Header {
 		w.Header()[k] = v
 	}

@@ -72,6 +72,11 @@ func parseForm(body []byte) (params, error) {
 		if len(values) > 1 {
 			return params{}, badRequest("Parameter %q is given more than once", clip(name))
 		}
+		// As in JSON: what is no text cannot be shown, and the hash of an
+		// audit entry would cover bytes that no export of it has.
+		if !utf8.ValidString(name) || !utf8.ValidString(values[0]) {
+			return params{}, badRequest("The form is not valid UTF-8")
+		}
 	}
 	return params{form: form}, nil
 }

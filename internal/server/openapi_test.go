@@ -180,8 +180,12 @@ func (a *openAPI) check(t *testing.T, r *http.Request, p reply) {
 		if p.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: Cache-Control is %q", p.call, p.header.Get("Cache-Control"))
 		}
+		body := "#/components/responses/NotFound"
+		if a.operations["POST "+r.URL.Path] != nil && a.operations["POST "+r.URL.Path].responses[415] == "#/components/responses/OAuthUnsupported" {
+			body = "#/components/responses/OAuthBadRequest"
+		}
 		if r.Method != http.MethodHead {
-			a.checkBody(t, p, "#/components/responses/NotFound")
+			a.checkBody(t, p, body)
 		}
 		return
 	}
@@ -222,7 +226,7 @@ func (a *openAPI) checkHeaders(t *testing.T, p reply, pointer string) {
 			t.Errorf("%s: %d without %s", p.call, p.status, name)
 		}
 	}
-	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit-Limit", "Preference-Applied", "Set-Cookie", "Location"} {
+	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit-Limit", "Preference-Applied", "Set-Cookie", "Location", "Content-Disposition"} {
 		if _, described := headers[name]; !described && p.header.Get(name) != "" {
 			t.Errorf("%s: %d with %s, which is not described", p.call, p.status, name)
 		}

@@ -60,15 +60,15 @@ func New(c Config) (*Server, error) {
 	}
 
 	s.handle("POST /token", s.token)
-	s.handle("POST /logout", s.logout)
-	s.handle("POST /logout/all", s.logoutAll)
-	s.handle("POST /revoke", s.revoke)
+	s.handle("POST /logout", finish(s.logout))
+	s.handle("POST /logout/all", finish(s.logoutAll))
+	s.handle("POST /revoke", finish(s.revoke))
 	s.handle("POST /introspect", s.introspect)
 	s.handle("POST /reauthenticate", s.reauthenticate)
 	s.handle("GET /user", s.user)
 	s.handle("PUT /user", s.updateUser)
 	s.handle("GET /sessions", s.sessions)
-	s.handle("DELETE /sessions/{id}", s.endSession)
+	s.handle("DELETE /sessions/{id}", finish(s.endSession))
 
 	s.handle("GET /.well-known/jwks.json", s.jwks)
 	s.handle("GET /.well-known/oauth-authorization-server", s.metadata)
@@ -77,20 +77,20 @@ func New(c Config) (*Server, error) {
 	s.handle("GET /admin/users", s.operator(s.adminUsers))
 	s.handle("POST /admin/users", s.operator(s.adminCreateUser))
 	s.handle("GET /admin/users/{id}", s.operator(s.adminUser))
-	s.handle("DELETE /admin/users/{id}", s.operator(s.adminDeleteUser))
-	s.handle("POST /admin/users/{id}/logout", s.operator(s.adminLogoutUser))
-	s.handle("POST /admin/users/{id}/disable", s.operator(s.adminDisableUser))
+	s.handle("DELETE /admin/users/{id}", finish(s.operator(s.adminDeleteUser)))
+	s.handle("POST /admin/users/{id}/logout", finish(s.operator(s.adminLogoutUser)))
+	s.handle("POST /admin/users/{id}/disable", finish(s.operator(s.adminDisableUser)))
 	s.handle("POST /admin/users/{id}/enable", s.operator(s.adminEnableUser))
-	s.handle("POST /admin/users/{id}/password", s.operator(s.adminSetPassword))
+	s.handle("POST /admin/users/{id}/password", finish(s.operator(s.adminSetPassword)))
 	s.handle("GET /admin/sessions", s.operator(s.adminSessions))
-	s.handle("DELETE /admin/sessions/{id}", s.operator(s.adminEndSession))
-	s.handle("POST /admin/sessions/end", s.operator(s.adminBulkEnd))
-	s.handle("POST /admin/logout", s.operator(s.adminLogout))
+	s.handle("DELETE /admin/sessions/{id}", finish(s.operator(s.adminEndSession)))
+	s.handle("POST /admin/sessions/end", finish(s.operator(s.adminBulkEnd)))
+	s.handle("POST /admin/logout", finish(s.operator(s.adminLogout)))
 	s.handle("GET /admin/revocations", s.operator(s.adminRevocations))
 	s.handle("GET /admin/revocations/{seq}", s.operator(s.adminRevocation))
 	s.handle("GET /admin/keys", s.operator(s.adminKeys))
 	s.handle("POST /admin/keys/rotate", s.operator(s.adminRotateKeys))
-	s.handle("POST /admin/keys/{kid}/revoke", s.operator(s.adminRevokeKey))
+	s.handle("POST /admin/keys/{kid}/revoke", finish(s.operator(s.adminRevokeKey)))
 	s.handle("GET /admin/verifiers", s.operator(s.listAPIKeys(authority.KindVerifier)))
 	s.handle("POST /admin/verifiers", s.operator(s.createAPIKey(authority.KindVerifier)))
 	s.handle("DELETE /admin/verifiers/{name}", s.operator(s.deleteAPIKey(authority.KindVerifier)))
@@ -149,6 +149,17 @@ func (s *Server) wrap(route string, h handler) http.Handler {
 			s.writeError(rec, r, err)
 		}
 	})
+}
+
+// finish carries a call to its end though its client hangs up. Browsers abort
+// the requests of a page that is left, and leaving the page is what comes after
+// a logout.
+func finish(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callTimeout)
+		defer cancel()
+		return h(w, r.WithContext(ctx))
+	}
 }
 
 // recorder notes the status.

@@ -23,6 +23,12 @@ func connect(dsn string, pragmas ...string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{db: db, stmts: map[string]*sqlite3.Stmt{}}
+	// Plans must not depend on what is bound: where they do, SQLite prepares
+	// the statement again at every call, which costs more than running it.
+	if _, err := db.Config(sqlite3.DBCONFIG_ENABLE_QPSG, true); err != nil {
+		c.close()
+		return nil, fmt.Errorf("fixing query plans: %w", err)
+	}
 	for _, p := range pragmas {
 		if err := db.Exec("PRAGMA " + p); err != nil {
 			c.close()

@@ -65,7 +65,6 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_subject ON sessions (subject, ended_at);
 CREATE INDEX sessions_seen ON sessions (last_seen_at) WHERE ended_at = 0;
 CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE ended_at = 0;
-CREATE INDEX sessions_epoch ON sessions (epoch) WHERE ended_at = 0;
 CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at > 0;
 
 CREATE TABLE revocations (
