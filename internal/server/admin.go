@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -583,7 +584,13 @@ func (s *Server) adminVerifyAudit(w http.ResponseWriter, r *http.Request, _ auth
 }
 
 func (s *Server) adminBackup(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
+	// A large store takes longer than any other call may. Whoever hangs up
+	// ends it all the same, at the next write.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(r.Context())
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="curfew-backup.db"`)
-	return s.authority.Backup(r.Context(), w, by, s.origin(r))
+	return s.authority.Backup(ctx, w, by, s.origin(r))
 }

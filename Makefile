@@ -1,0 +1,66 @@
+# Everything a contributor runs, and what continuous integration runs.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME    ?= 30s
+
+.PHONY: test tools lint vet format staticcheck fuzz bench vuln build
+
+test: tools lint
+	$(GO) test -race -timeout 15m ./...
+
+build:
+	$(GO) build -o curfew ./cmd/curfew
+
+# curl is needed by the test that runs the commands of the README.
+tools:
+	@command -v $(GO) >/dev/null || { echo "missing: go 1.26 or later"; exit 1; }
+	@command -v curl >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -y -qq curl; \
+		fi; \
+	}
+	@command -v curl >/dev/null || { echo "missing: curl; install it with the package manager of this system"; exit 1; }
+
+lint: format vet staticcheck
+
+vet:
+	$(GO) vet ./...
+
+format:
+	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+# Building the tool fails where it cannot be downloaded, which is an excuse on a
+# train and not in CI. What the tool finds is never excused.
+staticcheck:
+	@bin=$$(mktemp -d); trap 'rm -rf "$$bin"' EXIT; \
+	if GOBIN="$$bin" GOFLAGS= $(GO) install $(STATICCHECK); then \
+		echo "staticcheck ./..."; "$$bin/staticcheck" ./...; \
+	elif [ -n "$$CI" ]; then \
+		echo "staticcheck cannot be downloaded"; exit 1; \
+	else \
+		echo "staticcheck cannot be downloaded: NOT CHECKED"; \
+	fi
+
+# One fuzz target at a time is all that go test takes.
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+		done; \
+	done
+
+bench:
+	$(GO) run ./bench
+
+# The database of vulnerabilities is asked over the network. Where it cannot be
+# had nothing was found and nothing was looked at; exit code 3 is a finding.
+vuln:
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	$(GO) run $(GOVULNCHECK) ./... >"$$out" 2>&1; code=$$?; cat "$$out"; \
+	if [ $$code -ne 0 ] && ! grep -q 'Vulnerability #' "$$out"; then \
+		echo "govulncheck or its database cannot be had: NOT CHECKED"; code=0; \
+	fi; exit $$code

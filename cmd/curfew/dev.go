@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/curfewhq/curfew/internal/app"
+	"github.com/curfewhq/curfew/internal/authority"
+	"github.com/curfewhq/curfew/internal/config"
+	"github.com/spf13/cobra"
+)
+
+const (
+	demoEmail    = "alice@example.com"
+	demoPassword = "demo-password"
+)
+
+// firstLogout is the transcript that dev prints and README shows. Its lines
+// need sh, curl and sed; what they answer stands behind them as comments.
+const firstLogout = `URL=%s
+TOKEN=$(curl -s $URL/token -d grant_type=password -d email=` + demoEmail + ` -d password=` + demoPassword + ` |
+  sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+curl -s -w '\n%%{http_code}\n' -H "Authorization: Bearer $TOKEN" $URL/user            # 200
+curl -s -w '\n%%{http_code}\n' -H "Authorization: Bearer $TOKEN" -X POST $URL/logout  # 200, "state":"enforced"
+curl -s -w '\n%%{http_code}\n' -H "Authorization: Bearer $TOKEN" $URL/user            # 401, "session_revoked"
+`
+
+func (c *cli) devCommand() *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Try it: everything in a temporary directory, with a demo user",
+		Long: `Runs an authority in a temporary directory that is removed at the end, with a
+user whose password is known to all. It listens on this machine only, and reads
+neither a configuration file nor the environment.`,
+		Args: cobra.NoArgs,
+		RunE: c.action(func(cmd *cobra.Command, _ []string) error { return c.dev(cmd.Context(), listen) }),
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address and port of this machine; port 0 takes a free one")
+	return cmd
+}
+
+func (c *cli) dev(ctx context.Context, listen string) (err error) {
+	if !isLoopback(listen) {
+		return &usageError{fmt.Errorf("--listen is %q: dev has a user with a known password and listens on this machine only, such as 127.0.0.1:8080; use 'curfew serve' for others", listen)}
+	}
+	dir, err := os.MkdirTemp("", "curfew-dev-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	conf := config.Default()
+	conf.Listen, conf.Data, conf.Log.Level = listen, filepath.Join(dir, "data"), "warn"
+	if err := conf.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return app.Serve(ctx, conf, app.Options{
+		Version: versionText(), Logger: c.logger(conf), Seed: seedDemo,
+		Ready: func(r app.Running) {
+			if c.output == "json" {
+				c.printRunning(r)
+				return
+			}
+			c.greet(r)
+		},
+	})
+}
+
+func seedDemo(ctx context.Context, a *authority.Authority) error {
+	_, err := a.CreateUser(ctx, authority.NewUser{Email: demoEmail, Name: "Alice", Password: demoPassword}, authority.System, authority.Origin{})
+	return err
+}
+
+func (c *cli) greet(r app.Running) {
+	fmt.Fprintf(c.out, `Curfew is running at %s
+It keeps everything in a temporary directory, which is removed when you stop it with Ctrl-C.
+
+A first logout, to paste into another terminal:
+
+`, r.URL)
+	fmt.Fprintf(c.out, firstLogout, r.URL)
+	fmt.Fprintf(c.out, `
+The operator's commands, to paste before 'curfew sessions list', 'curfew audit' and the others:
+
+export CURFEW_AUTHORITY=%s CURFEW_OPERATOR_KEY_FILE=%s
+`, r.URL, r.OperatorKey)
+}
+
+func parseLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
