@@ -29,9 +29,13 @@ var migrations embed.FS
 // applicationID marks the files of Curfew in the SQLite header ("CRFW").
 const applicationID = 0x43524657
 
-// checkpointPages is how long the WAL grows before it is merged into the file;
-// a variable, because tests of crashes need many checkpoints.
-var checkpointPages = 2000
+// How long the WAL grows before its pages are copied into the file in the
+// background, and before the writer waits for that. Variables, because tests of
+// crashes need many checkpoints, at predictable places.
+var (
+	checkpointPages = 1000
+	maxWALPages     = 8000
+)
 
 const sqliteMagic = "SQLite format 3\x00"
 
@@ -128,7 +132,7 @@ func open(ctx context.Context, path string, opts Options) (*DB, error) {
 		}
 	}
 	wc, err := connect(dsn(path, opts), "busy_timeout=5000", "synchronous=FULL",
-		fmt.Sprintf("wal_autocheckpoint=%d", checkpointPages), "cache_size=-8000", "temp_store=MEMORY")
+		"wal_autocheckpoint=0", "cache_size=-8000", "temp_store=MEMORY")
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +150,13 @@ func open(ctx context.Context, path string, opts Options) (*DB, error) {
 		wc.close()
 		return nil, err
 	}
-	return &DB{path: path, opts: opts, readers: readers, writer: startWriter(wc)}, nil
+	ckpt, err := connect(dsn(path, opts), "busy_timeout=5000", "synchronous=FULL", "wal_autocheckpoint=0", "cache_size=-200")
+	if err != nil {
+		readers.close()
+		wc.close()
+		return nil, err
+	}
+	return &DB{path: path, opts: opts, readers: readers, writer: startWriter(wc, ckpt)}, nil
 }
 
 // ready makes sure that the first commit will be durable and find its state.

@@ -25,6 +25,9 @@ type job struct {
 type writer struct {
 	c     *conn
 	queue chan *job
+	// pages is how long the WAL was after the last commit; loop owns it.
+	pages int
+	ckpt  *checkpointer
 
 	// mu guards closed: nothing is sent into queue once closed is set, so loop
 	// can drain it and nobody waits for an answer that never comes.
@@ -34,8 +37,9 @@ type writer struct {
 	err    error // of closing the connection, valid after ended
 }
 
-func startWriter(c *conn) *writer {
-	w := &writer{c: c, queue: make(chan *job, maxBatch), ended: make(chan struct{})}
+func startWriter(c, ckpt *conn) *writer {
+	w := &writer{c: c, ckpt: startCheckpointer(ckpt), queue: make(chan *job, maxBatch), ended: make(chan struct{})}
+	c.db.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error { w.pages = pages; return nil })
 	go w.loop()
 	return w
 }
@@ -100,10 +104,58 @@ func (w *writer) loop() {
 		for _, j := range batch {
 			close(j.done)
 		}
+		w.checkpoint()
 	}
+	w.ckpt.close()
 	// Leave one file behind, so that a copy of it is the whole store.
 	w.c.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	w.err = w.c.close()
+}
+
+// checkpoint keeps the WAL short, after the batch has had its answers. Copying
+// its pages into the store is the checkpointer's work, beside the commits. It
+// never reaches the end of a WAL that keeps growing, so once in a while the
+// writer copies the few pages that are left itself; the next commit then starts
+// the WAL anew.
+func (w *writer) checkpoint() {
+	switch {
+	case w.pages >= maxWALPages:
+		// An error leaves the WAL as it is, and the next commit comes here again.
+		w.c.db.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	case w.pages >= checkpointPages:
+		w.ckpt.signal()
+	}
+}
+
+// checkpointer copies the pages of the WAL into the store in the background.
+type checkpointer struct {
+	c    *conn
+	wake chan struct{} // holds one signal
+	done chan struct{}
+}
+
+func startCheckpointer(c *conn) *checkpointer {
+	k := &checkpointer{c: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go func() {
+		defer close(k.done)
+		for range k.wake {
+			c.db.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+		}
+	}()
+	return k
+}
+
+func (k *checkpointer) signal() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *checkpointer) close() {
+	close(k.wake)
+	<-k.done
+	k.c.close()
 }
 
 // commit runs the batch in one transaction and sets the error of each job.
