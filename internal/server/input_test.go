@@ -280,7 +280,7 @@ func TestHostileTextIsAnsweredWithoutA500(t *testing.T) {
 		}
 		// Calls whose other members are all optional have done their work.
 		if strings.HasPrefix(g.path, "/admin/users/") || strings.HasSuffix(g.path, "/logout") || strings.HasSuffix(g.path, "/logout/all") || g.path == "/admin/sessions/end" || g.path == "/revoke" {
-			k = f.loginAlice(t)
+			f.loginAlice(t)
 			before = f.heads(t)[0]
 		}
 		if after := f.heads(t)[0]; after != before {
