@@ -62,14 +62,14 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	}
 	now := a.clock.now()
 	if a.cfg.IdleTimeout > 0 {
-		f := store.SessionFilter{Live: true, SeenBefore: now.Add(-a.cfg.IdleTimeout)}
+		f := store.SessionFilter{Live: true, AnyOrder: true, SeenBefore: now.Add(-a.cfg.IdleTimeout)}
 		if err := a.sweep(ctx, f, curfew.ReasonIdle, true); err != nil {
 			return err
 		}
 	}
 	// No access token outlives its session, so the end at the absolute limit
 	// needs no revocation; nor does a session below an epoch that was revoked.
-	if err := a.sweep(ctx, store.SessionFilter{Live: true, ExpiredAt: now}, curfew.ReasonExpired, false); err != nil {
+	if err := a.sweep(ctx, store.SessionFilter{Live: true, AnyOrder: true, ExpiredAt: now}, curfew.ReasonExpired, false); err != nil {
 		return err
 	}
 	return a.sweepEpochs(ctx)

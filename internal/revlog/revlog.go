@@ -24,7 +24,7 @@ const (
 // Source is where the log is read from. [store.Reader] implements it.
 type Source interface {
 	Revocations(ctx context.Context, after curfew.Seq, limit int) ([]curfew.Revocation, error)
-	Snapshot(ctx context.Context) (store.State, []curfew.Revocation, error)
+	State(ctx context.Context) (store.State, error)
 }
 
 // Log follows a Source. Its methods may be called concurrently.
@@ -160,19 +160,55 @@ func (l *Log) follow(ctx context.Context) error {
 	}
 }
 
-// load applies a snapshot.
+// load starts from what is kept of the log: what was compacted away concerns no
+// token that is alive. The entries come in pages, so that a long log is never in
+// memory as a whole.
 func (l *Log) load(ctx context.Context) error {
-	state, entries, err := l.src.Snapshot(ctx)
-	if err != nil {
-		return fmt.Errorf("loading the revocation log: %w", err)
+	for {
+		state, err := l.src.State(ctx)
+		if err != nil {
+			return fmt.Errorf("loading the revocation log: %w", err)
+		}
+		err = l.loadFrom(ctx, state)
+		if errors.Is(err, store.ErrCompacted) {
+			continue // compacted between two pages
+		}
+		if err != nil {
+			return fmt.Errorf("loading the revocation log: %w", err)
+		}
+		return nil
 	}
+}
+
+func (l *Log) loadFrom(ctx context.Context, state store.State) error {
+	// The floors are those of the head, so no entry may be applied without
+	// them; entries past the head bring their own.
 	l.deny.Floors(state.Everything, state.Clients)
-	for _, r := range entries {
-		l.deny.Apply(r)
+	at := curfew.Position{LogID: state.Head.LogID, Seq: state.Compacted}
+	for first := true; ; first = false {
+		page, err := l.src.Revocations(ctx, at.Seq, pageSize)
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			// The first entry that is kept has a predecessor nobody has.
+			if r.Seq != at.Seq+1 || !first && r.Chain(at.Hash) != r.Hash {
+				return fmt.Errorf("revocation %d does not follow %d: the log is damaged or was replaced", r.Seq, at.Seq)
+			}
+			first = false
+			l.deny.Apply(r)
+			at.Seq, at.Hash = r.Seq, r.Hash
+		}
+		if len(page) < pageSize {
+			break
+		}
 	}
-	l.deny.SetWatermark(state.Head.Seq)
+	if at.Seq == state.Head.Seq {
+		at.Hash = state.Head.Hash // also where everything is compacted
+	}
+	l.deny.SetWatermark(at.Seq)
 	l.deny.Forget(state.Horizon)
-	l.advance(state.Head)
+	l.advance(at)
 	return nil
 }
 

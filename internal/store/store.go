@@ -206,6 +206,9 @@ type SessionFilter struct {
 	ExpiredAt     time.Time // absolute limit reached at that time or before
 	CreatedBefore time.Time
 	EpochBelow    curfew.Seq // began before that position
+	// AnyOrder gives up the order of id, for whoever takes what it finds and
+	// asks again: the engine may then use the index of a time.
+	AnyOrder bool
 }
 
 // AuditFilter selects audit entries; the zero value selects all.

@@ -201,14 +201,7 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 		default:
 			s.EndReason, s.EndedSeq = "", 0
 		}
-		// "AND ended_at = 0" is what makes a late write harmless: whoever
-		// still holds a session that has ended cannot write it back.
-		n, err := t.c.exec(`UPDATE sessions SET scope = ?, epoch = max(epoch, ?), auth_time = ?, reauth_at = ?, last_seen_at = max(last_seen_at, ?),
-			ended_at = ?, end_reason = ?, ended_seq = ?, device = ?, counter = ?, rotated_at = ?, token_exp = ?, version = version + 1
-			WHERE id = ? AND version = ? AND ended_at = 0`,
-			s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.LastSeenAt, s.EndedAt, string(s.EndReason), s.EndedSeq,
-			s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.ID, s.Version)
-		if err := changedOne(n, err, "session", s.ID); err != nil {
+		if err := t.updateSession(s); err != nil {
 			return 0, err
 		}
 	}
@@ -239,6 +232,32 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 		}
 	}
 	return ended, nil
+}
+
+// updateSession writes a session that is live. "AND ended_at = 0" is what makes
+// a late write harmless: whoever still holds a session that has ended cannot
+// write it back.
+func (t *tx) updateSession(s curfew.Session) error {
+	if s.Ended() {
+		n, err := t.c.exec(`UPDATE sessions SET scope = ?, epoch = max(epoch, ?), auth_time = ?, reauth_at = ?, last_seen_at = max(last_seen_at, ?),
+			ended_at = ?, end_reason = ?, ended_seq = ?, device = ?, counter = ?, rotated_at = ?, token_exp = ?, version = version + 1
+			WHERE id = ? AND version = ? AND ended_at = 0`,
+			s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.LastSeenAt, s.EndedAt, string(s.EndReason), s.EndedSeq,
+			s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.ID, s.Version)
+		return changedOne(n, err, "session", s.ID)
+	}
+	// A refresh changes nothing that is indexed. SQLite writes every index of
+	// which a column is named, whether its value changes or not, so activity is
+	// written only where it moves.
+	n, err := t.c.exec(`UPDATE sessions SET scope = ?, epoch = max(epoch, ?), auth_time = ?, reauth_at = ?,
+		device = ?, counter = ?, rotated_at = ?, token_exp = ?, version = version + 1
+		WHERE id = ? AND version = ? AND ended_at = 0`,
+		s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.ID, s.Version)
+	if err := changedOne(n, err, "session", s.ID); err != nil {
+		return err
+	}
+	_, err = t.c.exec("UPDATE sessions SET last_seen_at = ?1 WHERE id = ?2 AND last_seen_at < ?1", s.LastSeenAt, s.ID)
+	return err
 }
 
 func (t *tx) applyKeys(c store.Change) error {

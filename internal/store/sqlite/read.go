@@ -210,7 +210,11 @@ func (db *DB) Sessions(ctx context.Context, f store.SessionFilter) ([]curfew.Ses
 	if f.After != "" {
 		w.and("id > ?", f.After)
 	}
-	return readAll(ctx, db, "SELECT "+sessionColumns+" FROM sessions"+w.sql.String()+" ORDER BY id LIMIT ?",
+	order := " ORDER BY id"
+	if f.AnyOrder {
+		order = ""
+	}
+	return readAll(ctx, db, "SELECT "+sessionColumns+" FROM sessions"+w.sql.String()+order+" LIMIT ?",
 		scanSession, append(w.args, limitOr(f.Limit, defaultPage))...)
 }
 
