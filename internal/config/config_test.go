@@ -175,7 +175,7 @@ func TestOptions(t *testing.T) {
 	}
 	want := Option{
 		Key: "sessions.idle_timeout", Env: "CURFEW_SESSIONS_IDLE_TIMEOUT", Flag: "sessions-idle-timeout", Type: "duration",
-		Default: "0", Doc: "A session ends this long after its last refresh. 0 means never.", OneOf: []string{},
+		Default: "0", Doc: "A session ends when its person has done nothing for this long. Background refresh is no activity. 0 means never.", OneOf: []string{},
 	}
 	if diff := cmp.Diff(want, idle); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

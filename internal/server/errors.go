@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -134,7 +135,11 @@ type errorBody struct {
 func (s *Server) writeError(w *recorder, r *http.Request, err error) {
 	e := wire(err)
 	if e.Status >= 500 {
-		s.logger.Error("call failed", "method", r.Method, "path", r.URL.Path, "status", e.Status, "err", err)
+		level := slog.LevelError
+		if errors.Is(err, password.ErrBusy) || errors.Is(err, context.Canceled) {
+			level = slog.LevelDebug // load and clients that hang up are in the metrics
+		}
+		s.logger.Log(r.Context(), level, "call failed", "method", r.Method, "path", r.URL.Path, "status", e.Status, "err", err)
 	}
 	if w.started {
 		// Too late for another answer. The connection is broken off, or the
