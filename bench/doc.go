@@ -1,7 +1,7 @@
 // Command bench measures the authority as its users meet it: HTTP over loopback
 // against the real server on a real SQLite file that is synced on every commit.
 //
-//	go run ./bench                        everything, about six minutes
+//	go run ./bench                        everything, about five minutes
 //	go run ./bench -only refresh,logout   some of it
 //	go run ./bench -json                  for machines
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/curfewhq/curfew/internal/seal"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/curfewhq/curfew/internal/store/sqlite"
+	"github.com/curfewhq/curfew/internal/token"
 )
 
 const (
@@ -278,6 +279,24 @@ func TestKeyRevokeKillsItsTokensAtOnceAndNothingElse(t *testing.T) {
 	f.mustLive(t, "refreshed, after a restart", after)
 	if _, err := f.Authenticate(t.Context(), before.AccessToken); err == nil {
 		t.Error("a token under the revoked key is accepted after a restart")
+	}
+}
+
+func TestEveryAlgorithmSignsRotatesAndIsReplaced(t *testing.T) {
+	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
+		t.Run(string(alg), func(t *testing.T) {
+			f := newFixture(t, authority.Config{Algorithm: alg})
+			before := f.login(t)
+			if err := f.RotateKeys(t.Context(), authority.System, authority.Origin{}); err != nil {
+				t.Fatal(err)
+			}
+			f.mustLive(t, "before the rotation", before)
+			after := f.login(t)
+			f.logout(t, authority.ScopeLocal, before)
+			f.restart(t)
+			f.mustBeDead(t, "logged out", before)
+			f.mustLive(t, "after the rotation", after)
+		})
 	}
 }
 
