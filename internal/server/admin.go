@@ -172,22 +172,16 @@ func (s *Server) adminUser(w http.ResponseWriter, r *http.Request, _ authority.A
 	return nil
 }
 
-func (s *Server) adminDeleteUser(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
-	u, err := s.userOf(r)
-	if err != nil {
-		return err
+// endUser serves the calls that end everything of a user and need no body.
+func (s *Server) endUser(msg string, end func(context.Context, string, authority.Actor, authority.Origin) (authority.Receipt, error)) func(http.ResponseWriter, *http.Request, authority.Actor) error {
+	return func(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
+		u, err := s.userOf(r)
+		if err != nil {
+			return err
+		}
+		receipt, err := end(r.Context(), u.ID, by, s.origin(r))
+		return s.writeEnded(w, msg, receipt, err)
 	}
-	receipt, err := s.authority.DeleteUser(r.Context(), u.ID, by, s.origin(r))
-	return s.writeEnded(w, "User deleted", receipt, err)
-}
-
-func (s *Server) adminDisableUser(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
-	u, err := s.userOf(r)
-	if err != nil {
-		return err
-	}
-	receipt, err := s.authority.DisableUser(r.Context(), u.ID, by, s.origin(r))
-	return s.writeEnded(w, "User disabled", receipt, err)
 }
 
 func (s *Server) adminEnableUser(w http.ResponseWriter, r *http.Request, by authority.Actor) error {
