@@ -140,6 +140,54 @@ func TestLoginRacingLogoutAll(t *testing.T) {
 	t.Logf("%d of %d logins were ordered after the logout", survived.Load(), races())
 }
 
+// A login that checked the old password must not commit after the password was
+// changed: it would leave the thief logged in who made the change necessary.
+func TestLoginRacingPasswordChange(t *testing.T) {
+	// Logins that lose the race are failures, which is not what is tested here.
+	f := newFixture(t, authority.Config{LoginFailuresAccount: -1, LoginFailuresAddress: -1})
+	const workers = 8
+	users := make(chan store.User, workers)
+	for i := range workers {
+		u, err := f.CreateUser(t.Context(), authority.NewUser{Email: fmt.Sprintf("p%d@example.com", i), Password: "password 0"}, authority.System, authority.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		users <- u
+	}
+	var committed atomic.Int64
+	parallel(t, races()/5, func(n int) error {
+		u := <-users
+		defer func() { users <- u }()
+		ctx := context.Background()
+		old := fmt.Sprint("password ", n)
+		if _, err := f.SetPassword(ctx, u.ID, old, false, authority.System, authority.Origin{}); err != nil {
+			return err
+		}
+		var during authority.Issued
+		var loginErr, changeErr error
+		together(
+			func() {
+				during, loginErr = f.Login(ctx, authority.LoginInput{Login: u.Email, Password: old})
+			},
+			func() {
+				_, changeErr = f.SetPassword(ctx, u.ID, old+"!", false, authority.System, authority.Origin{})
+			},
+		)
+		if changeErr != nil {
+			return changeErr
+		}
+		if errors.Is(loginErr, authority.ErrBadCredentials) {
+			return nil
+		}
+		if loginErr != nil {
+			return loginErr
+		}
+		committed.Add(1)
+		return f.alive(during)
+	})
+	t.Logf("%d of %d logins committed before the change", committed.Load(), races()/5)
+}
+
 // Many clients of one session refresh at once: nobody is logged out by it, and
 // all of them hold the same successor (the false logouts of other products).
 func TestParallelRefreshesAgree(t *testing.T) {
