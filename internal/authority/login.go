@@ -150,8 +150,8 @@ func (a *Authority) rehash(ctx context.Context, user store.User, hash string) (s
 		if user, err = a.store.User(ctx, user.ID); err != nil {
 			return store.Change{}, err
 		}
-		if user.PasswordHash != old {
-			return store.Change{}, ErrBadCredentials // changed meanwhile
+		if user.PasswordHash != old || user.Status != store.UserActive {
+			return store.Change{}, ErrBadCredentials // changed or disabled meanwhile
 		}
 		user.PasswordHash = hash
 		e := a.entry(audit.PasswordRehashed, System, Origin{})
@@ -191,18 +191,24 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 			if user, err = a.store.User(ctx, user.ID); err != nil {
 				return c, err
 			}
-			if user.PasswordHash != checked || user.Status != store.UserActive {
-				return c, ErrBadCredentials
-			}
 		}
 		first = false
+		if user.PasswordHash != checked || user.Status != store.UserActive {
+			return c, ErrBadCredentials
+		}
+		if user.MustChange && newHash == "" {
+			// Declared compromised since the password was checked.
+			return c, ErrPasswordChangeRequired
+		}
 		s = a.newSession(user, client, scope, in.From)
 		c.InsertSessions = []curfew.Session{s}
 		e := a.entry(audit.LoginSucceeded, UserActor(user.ID), in.From)
 		e.Subject, e.Session, e.ClientID = user.ID, s.ID, client
 		c.Audit = []audit.Entry{e}
 		if newHash != "" {
-			user.PasswordHash, user.MustChange, user.UpdatedAt = newHash, false, s.CreatedAt
+			updated := user
+			updated.PasswordHash, updated.MustChange, updated.UpdatedAt = newHash, false, s.CreatedAt
+			c.UpdateUsers = []store.UserUpdate{{User: updated}}
 			changed := a.entry(audit.PasswordChanged, UserActor(user.ID), in.From)
 			changed.Subject = user.ID
 			c.Audit = append(c.Audit, changed)
@@ -213,7 +219,9 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 		}
 		// Logins that count sessions must exclude each other, so they write
 		// the user; otherwise two of them would both see room for one.
-		c.UpdateUsers = []store.UserUpdate{{User: user}}
+		if newHash == "" {
+			c.UpdateUsers = []store.UserUpdate{{User: user}}
+		}
 		err := a.makeRoom(ctx, &c, user, in.From)
 		replaced = int64(len(c.UpdateSessions))
 		return c, err

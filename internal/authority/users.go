@@ -246,7 +246,14 @@ func (a *Authority) ChangePassword(ctx context.Context, c *token.Claims, in Pass
 	}
 	if in.KeepCurrent {
 		e.keep, e.keepRow = c.Session, func(s *curfew.Session) error {
-			if s.Ended() {
+			// Lifting its epoch must not revive a session that a revocation of
+			// its client or of everything has ended. The store has the last word
+			// on that; this ends the attempts with the right answer.
+			st, err := a.store.State(ctx)
+			if err != nil {
+				return err
+			}
+			if s.Ended() || s.Epoch < max(st.Everything, st.Clients[s.ClientID]) {
 				return curfew.ErrRevoked
 			}
 			now := a.clock.now()

@@ -405,8 +405,8 @@ func TestParametersOfListsAreChecked(t *testing.T) {
 		}
 	}
 	f.call(t, "GET", "/admin/users?after=%00", bearer(f.operator)).want(200)
-	// Nobody stands there: a follower that says so has followed another log.
-	f.call(t, "GET", "/admin/revocations?after=9223372036854775807", bearer(f.operator)).wantError(410, "compacted")
+	// The last number there is must not overflow into "compacted".
+	f.call(t, "GET", "/admin/revocations?after=9223372036854775807", bearer(f.operator)).want(200)
 }
 
 func TestUnknownPathsAndWrongMethods(t *testing.T) {

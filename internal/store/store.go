@@ -283,7 +283,9 @@ type UserUpdate struct {
 // is: Subject, ClientID, CreatedAt, ExpiresAt, IP and UserAgent.
 type SessionUpdate struct {
 	curfew.Session
-	// RaiseEpoch sets Epoch to the head after this change.
+	// RaiseEpoch sets Epoch to the head after this change. It is [ErrConflict]
+	// for a session that began before the last revocation of its client or of
+	// everything: nothing may lift it over that.
 	RaiseEpoch bool
 }
 

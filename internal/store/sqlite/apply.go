@@ -188,6 +188,9 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 	for _, u := range c.UpdateSessions {
 		s := u.Session
 		if u.RaiseEpoch {
+			if err := t.mayRaise(s); err != nil {
+				return 0, err
+			}
 			s.Epoch = t.state.head.Seq
 		}
 		switch {
@@ -232,6 +235,22 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 		}
 	}
 	return ended, nil
+}
+
+// mayRaise refuses to lift a session over the revocation that has ended it. The
+// epoch that was read is the row's: the update is conditional on its version.
+func (t *tx) mayRaise(s curfew.Session) error {
+	floor := t.state.everything
+	if err := t.c.query("SELECT epoch FROM client_epochs WHERE client_id = ?", func(row *sqlite3.Stmt) error {
+		floor = max(floor, seq(row, 0))
+		return nil
+	}, s.ClientID); err != nil {
+		return err
+	}
+	if s.Epoch < floor {
+		return fmt.Errorf("session %s began at %d, before the revocation at %d: %w", s.ID, s.Epoch, floor, store.ErrConflict)
+	}
+	return nil
 }
 
 // updateSession writes a session that is live. "AND ended_at = 0" is what makes

@@ -251,7 +251,7 @@ func (db *DB) Revocations(ctx context.Context, after curfew.Seq, limit int) (out
 			return nil
 		}
 		out = nil
-		return mustBeKept(c, after+1)
+		return mustBeKept(c, max(after, after+1)) // after may be the last number there is
 	})
 	return out, err
 }

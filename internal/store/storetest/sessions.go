@@ -19,6 +19,7 @@ var sessionTests = map[string]func(*testing.T, *harness){
 	"EndWithoutTimeIsRefused":                    endWithoutTimeIsRefused,
 	"SessionBegunInTheChangeThatEndsOthersLives": sessionBegunInTheChangeLives,
 	"EpochsAreTheHeadAfterTheChange":             epochsAreTheHead,
+	"EpochIsNotRaisedOverARevocation":            epochIsNotRaisedOverARevocation,
 	"TouchMovesLiveSessionsForwardOnly":          touchMovesForwardOnly,
 	"AuditCountsWhatEndSubjectsEnded":            auditCountsEnded,
 }
@@ -154,19 +155,40 @@ func epochsAreTheHead(t *testing.T, h *harness) {
 	same(t, "epochs are kept", h.sess("s1").Epoch, curfew.Seq(0))
 	h.commit(store.Change{
 		UpdateUsers:    []store.UserUpdate{{User: h.user("u"), RaiseEpoch: true}},
-		UpdateSessions: []store.SessionUpdate{{Session: h.sess("s1"), RaiseEpoch: true}, {Session: h.sess("s2")}},
-		Revocations:    []curfew.Revocation{revoke(curfew.KindSubject, "u"), revoke(curfew.KindClient, "app")},
+		UpdateSessions: []store.SessionUpdate{{Session: h.sess("s3"), RaiseEpoch: true}, {Session: h.sess("s2")}},
+		Revocations:    []curfew.Revocation{revoke(curfew.KindSubject, "u"), revoke(curfew.KindClient, "another")},
 	})
 	same(t, "raised epoch of the user", h.user("u").Epoch, curfew.Seq(4))
-	same(t, "raised epoch of the session", h.sess("s1").Epoch, curfew.Seq(4))
+	same(t, "raised epoch of the session", h.sess("s3").Epoch, curfew.Seq(4))
 	same(t, "epoch that was not raised", h.sess("s2").Epoch, curfew.Seq(0))
-	same(t, "clients", h.state().Clients, map[string]curfew.Seq{"app": 4})
+	same(t, "clients", h.state().Clients, map[string]curfew.Seq{"app": 1, "another": 4})
 
-	u, s := h.user("u"), h.sess("s1")
+	u, s := h.user("u"), h.sess("s3")
 	u.Epoch, s.Epoch = 0, 0
 	h.commit(store.Change{UpdateUsers: []store.UserUpdate{{User: u}}, UpdateSessions: []store.SessionUpdate{{Session: s}}})
 	same(t, "epoch of the user never falls", h.user("u").Epoch, curfew.Seq(4))
-	same(t, "epoch of the session never falls", h.sess("s1").Epoch, curfew.Seq(4))
+	same(t, "epoch of the session never falls", h.sess("s3").Epoch, curfew.Seq(4))
+}
+
+// A session that a revocation of its client or of everything has ended must not
+// be lifted over it, or whoever kept it would be logged in again.
+func epochIsNotRaisedOverARevocation(t *testing.T, h *harness) {
+	for _, kind := range []curfew.Kind{curfew.KindClient, curfew.KindEverything} {
+		id := string(kind)
+		h.begin("user of "+id, id)
+		r := revoke(kind, h.sess(id).ClientID)
+		if kind == curfew.KindEverything {
+			r.Target = ""
+		}
+		h.commit(store.Change{Revocations: []curfew.Revocation{r}})
+		before := h.contents()
+		_, err := h.Commit(h.ctx, store.Change{
+			UpdateSessions: []store.SessionUpdate{{Session: h.sess(id), RaiseEpoch: true}},
+			Revocations:    []curfew.Revocation{revoke(curfew.KindSubject, "user of "+id)},
+		})
+		wantErr(t, "raising over a revocation of "+id, err, store.ErrConflict)
+		same(t, "contents", h.contents(), before)
+	}
 }
 
 func touchMovesForwardOnly(t *testing.T, h *harness) {
