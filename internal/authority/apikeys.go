@@ -83,7 +83,11 @@ func (a *Authority) DeleteAPIKey(ctx context.Context, name, kind string, by Acto
 	if err != nil {
 		return err
 	}
-	return a.loadAPIKeys(ctx)
+	if err := a.loadAPIKeys(ctx); err != nil {
+		return err
+	}
+	a.feed.Drop()
+	return nil
 }
 
 // APIKeys lists the keys of a kind.

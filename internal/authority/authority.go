@@ -11,6 +11,8 @@ import (
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
 	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/fault"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/limit"
 	"github.com/curfewhq/curfew/internal/password"
 	"github.com/curfewhq/curfew/internal/revlog"
@@ -37,6 +39,8 @@ type Config struct {
 	EndOldest    bool          // at MaxSessions end the oldest instead of refusing
 	Retention    time.Duration // how long ended sessions are kept; 30 days
 
+	Lease time.Duration // of verifiers; 3 seconds
+
 	Clients       []string // that may log in; empty = any
 	DefaultClient string   // "default"
 	Scopes        []string // that may be asked for; empty = none
@@ -60,6 +64,7 @@ func (c Config) withDefaults() Config {
 	def(&c.RefreshGrace, 10*time.Second)
 	def(&c.Retention, 30*24*time.Hour)
 	def(&c.LoginWindow, 15*time.Minute)
+	def(&c.Lease, 3*time.Second)
 	if c.Audience == "" {
 		c.Audience = "curfew"
 	}
@@ -92,7 +97,12 @@ type Observer interface {
 	Login(result string)
 	Refresh(result string)
 	Ended(reason curfew.Reason, sessions int64)
+	// Enforced is told of each call that revokes, Lag of each round of
+	// revocations: from being recorded to being in force at every verifier.
 	Enforced(took time.Duration)
+	Lag(lag time.Duration)
+	// Lapsed is told of each lease that ran out.
+	Lapsed(verifier string)
 }
 
 // Deps are what an Authority works with.
@@ -116,6 +126,7 @@ type Authority struct {
 	clock    *clock
 	deny     *denylist.Set
 	log      *revlog.Log
+	feed     *feed.Hub
 	verifier *verify.Verifier
 	keys     atomic.Pointer[ring]
 	apiKeys  atomic.Pointer[apiKeys]
@@ -143,6 +154,9 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Authority, error) {
 		return nil, errors.New("authority: an issuer is required")
 	}
 	cfg = cfg.withDefaults()
+	if cfg.Lease < 100*time.Millisecond || cfg.Lease > maxLease {
+		return nil, fmt.Errorf("authority: a lease of %v is not between 100ms and %v", cfg.Lease, maxLease)
+	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -161,15 +175,17 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Authority, error) {
 		loginAccount: limit.New(limit.Config{Limit: 10 * cfg.LoginFailuresAccount, Window: cfg.LoginWindow}),
 		loginAddress: limit.New(limit.Config{Limit: cfg.LoginFailuresAddress, Window: cfg.LoginWindow}),
 	}
-	a.verifier = verify.New(verify.Config{Issuer: cfg.Issuer, Audience: cfg.Audience, Denylist: a.deny, Now: a.clock.now})
+	a.verifier = verify.New(verify.Config{Issuer: cfg.Issuer, Audience: cfg.Audience, Denylist: a.deny, Clock: a.clock.check})
 	if a.tokenLife > state.TokenLife {
 		if _, err := a.store.Commit(ctx, store.Change{At: a.clock.now(), TokenLife: a.tokenLife}); err != nil {
 			return nil, fmt.Errorf("noting the life of access tokens: %w", err)
 		}
 	}
-	if a.log, err = revlog.Open(ctx, a.store, a.deny, a.logger); err != nil {
+	a.feed = feed.NewHub(a.feedConfig(state), feed.Base{Log: state.Head.LogID})
+	if a.log, err = revlog.Open(ctx, a.store, a.deny, a.feed, a.logger); err != nil {
 		return nil, err
 	}
+	a.feed.Loaded()
 	if err := a.loadKeys(ctx); err != nil {
 		return nil, err
 	}
@@ -189,6 +205,27 @@ func (a *Authority) Ready(ctx context.Context) error {
 		return fmt.Errorf("revocation log: %d entries behind", lag)
 	}
 	return nil
+}
+
+// Feed returns what verifiers poll.
+func (a *Authority) Feed() *feed.Hub { return a.feed }
+
+// maxLease is the longest lease that may be configured.
+const maxLease = time.Minute
+
+func (a *Authority) feedConfig(state store.State) feed.HubConfig {
+	c := feed.HubConfig{
+		Lease: a.cfg.Lease, Noted: state.LeaseLife, Time: a.clock.now, Logger: a.logger,
+		Enforced: a.observe.Lag, Lapsed: a.observe.Lapsed,
+		Note: func(ctx context.Context, lease time.Duration) error {
+			_, err := a.store.Commit(ctx, store.Change{At: a.clock.now(), LeaseLife: lease})
+			return err
+		},
+	}
+	if a.cfg.IdleTimeout > 0 {
+		c.Seen = a.activity.note
+	}
+	return c
 }
 
 // Now returns authority time.
@@ -249,6 +286,9 @@ func (a *Authority) decide(ctx context.Context, build func() (store.Change, erro
 			return store.Committed{Head: a.log.Position()}, nil
 		}
 		c.At = a.clock.now()
+		if len(c.Revocations) > 0 {
+			fault.Point(fault.BeforeCommit)
+		}
 		done, err := a.store.Commit(ctx, c)
 		if errors.Is(err, store.ErrConflict) && attempt < maxAttempts {
 			continue
@@ -272,6 +312,8 @@ func (nobody) Login(string)               {}
 func (nobody) Refresh(string)             {}
 func (nobody) Ended(curfew.Reason, int64) {}
 func (nobody) Enforced(time.Duration)     {}
+func (nobody) Lag(time.Duration)          {}
+func (nobody) Lapsed(string)              {}
 
 // clip cuts s to at most n bytes without splitting a character.
 func clip(s string, n int) string {

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/curfewhq/curfew"
@@ -22,11 +23,9 @@ const (
 // is over, moves keys on, and forgets what no token can need. It returns when
 // ctx is done, after the activity that was seen has been stored.
 func (a *Authority) Run(ctx context.Context) error {
-	followed := make(chan struct{})
-	go func() {
-		defer close(followed)
-		a.log.Run(ctx)
-	}()
+	var followed sync.WaitGroup
+	followed.Go(func() { a.log.Run(ctx) })
+	followed.Go(func() { a.feed.Run(ctx) })
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	tend := time.NewTicker(tendEvery)
@@ -38,7 +37,7 @@ func (a *Authority) Run(ctx context.Context) error {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			a.report(last, "storing activity", a.flushActivity(last))
 			cancel()
-			<-followed
+			followed.Wait()
 			return nil
 		case <-sweep.C:
 			a.report(ctx, "ending overdue sessions", a.Sweep(ctx))
@@ -175,6 +174,7 @@ func (a *Authority) Tidy(ctx context.Context) error {
 		return err
 	}
 	a.deny.Forget(now)
+	a.feed.Forget(now)
 	_, err := a.store.Purge(ctx, now.Add(-max(a.cfg.Retention, a.tokenLife)), 5000)
 	return err
 }

@@ -35,3 +35,7 @@ func (c *clock) now() time.Time {
 	c.last, c.at = n, at
 	return at.Truncate(time.Microsecond).UTC()
 }
+
+// check is the clock of the authority's own endpoints, which hold no lease:
+// they read the log themselves.
+func (c *clock) check() (time.Time, error) { return c.now(), nil }

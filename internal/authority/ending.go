@@ -8,13 +8,15 @@ import (
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
 	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/fault"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/store"
 )
 
 // The states of a revocation that a receipt can name.
 const (
-	StateRecorded = "recorded" // durable
-	StateEnforced = "enforced" // no verifier accepts what it names any more
+	StateRecorded = feed.Recorded // durable
+	StateEnforced = feed.Enforced // no verifier accepts what it names any more
 )
 
 // Receipt says what an ending did and how far it has come.
@@ -24,6 +26,8 @@ type Receipt struct {
 	Verifiers int
 	Took      time.Duration
 	Ended     int64 // sessions
+	// Unacknowledged are the verifiers whose leases had to run out.
+	Unacknowledged []feed.Lapse
 }
 
 // revocation begins a log entry that outlives every token it can touch.
@@ -62,16 +66,29 @@ func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq
 			seq = waitFor
 		}
 	}
-	if ctx.Value(asyncKey{}) != nil && a.log.Position().Seq < waitFor {
+	fault.Point(fault.AfterCommit)
+	if ctx.Value(asyncKey{}) != nil {
 		a.log.Wake()
-		return Receipt{Seq: seq, State: StateRecorded, Took: time.Since(start), Ended: ended}, nil
+		return a.receipt(a.feed.Status(waitFor), seq, start, ended), nil
 	}
 	if err := a.log.Wait(ctx, waitFor); err != nil {
 		return Receipt{}, err
 	}
-	took := time.Since(start)
-	a.observe.Enforced(took)
-	return Receipt{Seq: seq, State: StateEnforced, Took: took, Ended: ended}, nil
+	done, err := a.feed.Wait(ctx, waitFor)
+	if err != nil {
+		return Receipt{}, err
+	}
+	fault.Point(fault.BeforeAnswer)
+	r := a.receipt(done, seq, start, ended)
+	a.observe.Enforced(r.Took)
+	return r, nil
+}
+
+func (a *Authority) receipt(r feed.Receipt, seq curfew.Seq, start time.Time, ended int64) Receipt {
+	return Receipt{
+		Seq: seq, State: r.State, Verifiers: r.Verifiers, Unacknowledged: r.Unacknowledged,
+		Took: time.Since(start), Ended: ended,
+	}
 }
 
 // endSession adds the end of one session to a change: the row on the version

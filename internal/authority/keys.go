@@ -3,6 +3,8 @@ package authority
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -39,6 +41,9 @@ func (a *Authority) loadKeys(ctx context.Context) error {
 		if len(missing) == 0 {
 			a.keys.Store(r)
 			a.verifier.SetKeys(r.set)
+			jwks := r.set.JWKS()
+			version := sha256.Sum256(jwks)
+			a.feed.SetKeys(a.cfg.Issuer, hex.EncodeToString(version[:16]), jwks)
 			return nil
 		}
 		if _, err := a.decide(ctx, func() (store.Change, error) { return a.makeKeys(missing) }); err != nil {

@@ -231,7 +231,9 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 	}
 	s.Epoch, s.Version = done.Head.Seq, 1
 	if replaced > 0 {
-		if _, err := a.enforce(ctx, start, done.Head.Seq, replaced, curfew.ReasonReplaced); err != nil {
+		// A login promises nothing about the sessions that it replaced, and must
+		// not wait for a verifier that is cut off.
+		if _, err := a.enforce(RespondAsync(ctx), start, done.Head.Seq, replaced, curfew.ReasonReplaced); err != nil {
 			return Issued{}, err
 		}
 	}

@@ -31,6 +31,9 @@ func AfterRestore(ctx context.Context, st store.Store) error {
 	expires := now.Add(state.TokenLife + time.Second)
 	c := store.Change{
 		At: now, NewLogID: curfew.NewID(),
+		// The backup may be from before the first lease; others are out there
+		// now, of verifiers that follow the log that is lost.
+		LeaseLife: max(state.LeaseLife, maxLease),
 		Revocations: []curfew.Revocation{{
 			Kind: curfew.KindEverything, Reason: curfew.ReasonRestored, Actor: string(System), RecordedAt: now, ExpiresAt: expires,
 		}},

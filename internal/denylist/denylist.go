@@ -240,7 +240,19 @@ func (s *Set) Forget(horizon time.Time) int {
 	// The horizon is published before anything is dropped. The other way
 	// round, a Check in between would find neither.
 	s.horizon.Store(&horizon)
-	cut := horizonSeconds(horizon)
+	return s.drop(horizonSeconds(horizon))
+}
+
+// DropWithoutHorizon is a mistake (rule 11): tokens whose entries it drops may
+// come back to life. It is for fault.PurgeByWallClock.
+func (s *Set) DropWithoutHorizon(cut time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(horizonSeconds(cut))
+}
+
+// drop drops the entries that expired at or before cut. The caller holds mu.
+func (s *Set) drop(cut uint32) int {
 	dropped := 0
 	for kind := range s.tables {
 		old := s.tables[kind].Load()

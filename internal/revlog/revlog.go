@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/store"
 )
 
@@ -27,10 +28,18 @@ type Source interface {
 	State(ctx context.Context) (store.State, error)
 }
 
+// Sink is told what is in the denylist now: where the log begins that is read,
+// and then every entry, in order. Its methods must not block.
+type Sink interface {
+	Begin(feed.Base)
+	Append(entries []curfew.Revocation, at curfew.Position)
+}
+
 // Log follows a Source. Its methods may be called concurrently.
 type Log struct {
 	src    Source
 	deny   *denylist.Set
+	sink   Sink
 	logger *slog.Logger
 	wake   chan struct{} // holds one signal; more would say nothing new
 	// turn is held by whoever reads the log: Run, or one of those who wait.
@@ -44,9 +53,13 @@ type Log struct {
 	advanced chan struct{}
 }
 
-// Open loads the log of src into deny and returns a Log at its head.
-func Open(ctx context.Context, src Source, deny *denylist.Set, logger *slog.Logger) (*Log, error) {
-	l := &Log{src: src, deny: deny, logger: logger, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), advanced: make(chan struct{})}
+// Open loads the log of src into deny and returns a Log at its head. A sink may
+// be nil.
+func Open(ctx context.Context, src Source, deny *denylist.Set, sink Sink, logger *slog.Logger) (*Log, error) {
+	if sink == nil {
+		sink = nobody{}
+	}
+	l := &Log{src: src, deny: deny, sink: sink, logger: logger, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), advanced: make(chan struct{})}
 	if err := l.load(ctx); err != nil {
 		return nil, err
 	}
@@ -152,6 +165,7 @@ func (l *Log) follow(ctx context.Context) error {
 			at.Seq, at.Hash = r.Seq, r.Hash
 		}
 		if len(entries) > 0 {
+			l.sink.Append(entries, at)
 			l.advance(at)
 		}
 		if len(entries) < pageSize {
@@ -185,6 +199,13 @@ func (l *Log) loadFrom(ctx context.Context, state store.State) error {
 	// them; entries past the head bring their own.
 	l.deny.Floors(state.Everything, state.Clients)
 	at := curfew.Position{LogID: state.Head.LogID, Seq: state.Compacted}
+	base := feed.Base{
+		Log: at.LogID, Seq: at.Seq, Horizon: state.Horizon.Unix(), Everything: state.Everything, Clients: state.Clients,
+	}
+	if at.Seq == state.Head.Seq {
+		base.Hash = state.Head.Hash // everything is compacted
+	}
+	l.sink.Begin(base)
 	for first := true; ; first = false {
 		page, err := l.src.Revocations(ctx, at.Seq, pageSize)
 		if err != nil {
@@ -199,6 +220,7 @@ func (l *Log) loadFrom(ctx context.Context, state store.State) error {
 			l.deny.Apply(r)
 			at.Seq, at.Hash = r.Seq, r.Hash
 		}
+		l.sink.Append(page, at)
 		if len(page) < pageSize {
 			break
 		}
@@ -219,3 +241,8 @@ func (l *Log) advance(to curfew.Position) {
 	close(l.advanced)
 	l.advanced = make(chan struct{})
 }
+
+type nobody struct{}
+
+func (nobody) Begin(feed.Base)                             {}
+func (nobody) Append([]curfew.Revocation, curfew.Position) {}

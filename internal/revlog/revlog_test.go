@@ -70,7 +70,7 @@ func (s *source) State(context.Context) (store.State, error) {
 func open(t *testing.T, src *source) (*revlog.Log, *denylist.Set) {
 	t.Helper()
 	deny := denylist.New()
-	l, err := revlog.Open(t.Context(), src, deny, slog.New(slog.DiscardHandler))
+	l, err := revlog.Open(t.Context(), src, deny, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -457,11 +457,7 @@ func (s *Server) adminRevocation(w http.ResponseWriter, r *http.Request, _ autho
 	if err != nil {
 		return err
 	}
-	state := authority.StateRecorded
-	if s.authority.Position().Seq >= rev.Seq {
-		state = authority.StateEnforced
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"revocation": rev, "state": state, "verifiers": 0})
+	writeJSON(w, http.StatusOK, toProgress(rev, s.authority.Feed().Status(rev.Seq)))
 	return nil
 }
 

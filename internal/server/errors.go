@@ -14,6 +14,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/authority"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/limit"
 	"github.com/curfewhq/curfew/internal/password"
 	"github.com/curfewhq/curfew/internal/seal"
@@ -87,6 +88,9 @@ var mapping = []struct {
 	{store.ErrUnavailable, unavailable("store_unavailable", "The store cannot serve now; nothing was changed")},
 	{store.ErrUnknownOutcome, unavailable("outcome_unknown", "It is unknown whether this was carried out; repeat the call")},
 	{password.ErrBusy, unavailable("busy", "Too many logins at once; try again")},
+	{feed.ErrSnapshotRequired, httpError{Status: 409, Code: "snapshot_required", Msg: "The log cannot be continued from there; take a snapshot"}},
+	{feed.ErrBadPoll, httpError{Status: 400, Code: "invalid_request"}},
+	{feed.ErrTooManyVerifiers, unavailable("too_many_verifiers", "Too many verifiers")},
 	{context.DeadlineExceeded, unavailable("timeout", "This took too long and nothing is promised; repeat the call")},
 	{context.Canceled, unavailable("cancelled", "The call was cancelled")},
 	{authority.ErrBadCredentials, httpError{Status: 400, Code: "invalid_credentials", Msg: "Invalid login credentials", OAuth: "invalid_grant"}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/curfewhq/curfew/internal/authority"
+	"github.com/curfewhq/curfew/internal/feed"
 )
 
 const (
@@ -29,12 +30,29 @@ type revocationBody struct {
 	State     string `json:"state"`
 	Verifiers int    `json:"verifiers"`
 	TookMS    int64  `json:"took_ms"`
+	// Unacknowledged are the verifiers that did not answer, and when the last
+	// of them has lost the right to.
+	Unacknowledged []lapseBody `json:"unacknowledged,omitempty"`
+}
+
+type lapseBody struct {
+	Verifier   string `json:"verifier"`
+	Instance   string `json:"instance"`
+	LeaseUntil string `json:"lease_until"`
+}
+
+func toLapses(list []feed.Lapse) []lapseBody {
+	out := make([]lapseBody, 0, len(list))
+	for _, l := range list {
+		out = append(out, lapseBody{l.Verifier, l.Instance, timestamp(l.LeaseUntil)})
+	}
+	return out
 }
 
 func toReceipt(r authority.Receipt) revocationBody {
 	return revocationBody{
 		Seq: int64(r.Seq), State: r.State, Verifiers: r.Verifiers,
-		TookMS: int64(r.Took.Round(time.Millisecond) / time.Millisecond),
+		TookMS: int64(r.Took.Round(time.Millisecond) / time.Millisecond), Unacknowledged: toLapses(r.Unacknowledged),
 	}
 }
 

@@ -19,6 +19,8 @@ type Metrics struct {
 	refreshes *prometheus.CounterVec
 	ended     *prometheus.CounterVec
 	enforced  prometheus.Histogram
+	lag       prometheus.Histogram
+	lapsed    *prometheus.CounterVec
 	requests  *prometheus.HistogramVec
 }
 
@@ -35,12 +37,17 @@ func NewMetrics(reg *prometheus.Registry) *Metrics {
 			Name: "curfew_revocation_seconds", Help: "From the call that revokes to its revocation being in force.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
 		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "curfew_revocation_lag_seconds", Help: "From a revocation being recorded to being enforced at every verifier.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}),
+		lapsed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "curfew_leases_lapsed_total", Help: "Leases of verifiers that ran out."}, []string{"verifier"}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "curfew_http_request_seconds", Help: "Calls by route and status.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 4, 9),
 		}, []string{"route", "status"}),
 	}
-	reg.MustRegister(m.logins, m.refreshes, m.ended, m.enforced, m.requests,
+	reg.MustRegister(m.logins, m.refreshes, m.ended, m.enforced, m.lag, m.lapsed, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -52,6 +59,7 @@ func (m *Metrics) watch(a *authority.Authority) {
 			func() float64 { return float64(a.Denied()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "curfew_log_head", Help: "Position of the revocation log that is in force."},
 			func() float64 { return float64(a.Position().Seq) }),
+		verifierCollector{a.Feed()},
 	)
 }
 
@@ -68,6 +76,12 @@ func (m *Metrics) Ended(why curfew.Reason, n int64) {
 
 // Enforced implements [authority.Observer].
 func (m *Metrics) Enforced(took time.Duration) { m.enforced.Observe(took.Seconds()) }
+
+// Lag implements [authority.Observer].
+func (m *Metrics) Lag(lag time.Duration) { m.lag.Observe(lag.Seconds()) }
+
+// Lapsed implements [authority.Observer].
+func (m *Metrics) Lapsed(verifier string) { m.lapsed.WithLabelValues(verifier).Inc() }
 
 func (m *Metrics) route(pattern string) func(status int, took time.Duration) {
 	v := m.requests.MustCurryWith(prometheus.Labels{"route": pattern})

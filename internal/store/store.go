@@ -114,6 +114,9 @@ type State struct {
 	TimeHighWater time.Time `json:"time_high_water"`
 	// TokenLife is the longest life that access tokens were ever given.
 	TokenLife time.Duration `json:"token_life"`
+	// LeaseLife is the longest lease that verifiers were ever given; 0 if none
+	// ever was.
+	LeaseLife time.Duration `json:"lease_life"`
 	// Everything is the position of the last revocation of everything.
 	Everything curfew.Seq `json:"everything"`
 	// Clients has the position of the last revocation of each client.
@@ -259,6 +262,8 @@ type Change struct {
 
 	// TokenLife raises State.TokenLife.
 	TokenLife time.Duration
+	// LeaseLife raises State.LeaseLife.
+	LeaseLife time.Duration
 	// NewLogID begins another log: positions of the old one no longer count.
 	// Only a restore does that.
 	NewLogID string

@@ -73,7 +73,7 @@ func Parse(raw string, keys *KeySet, want Expect) (*Claims, error) {
 		return nil, malformed("payload is not canonical base64url")
 	}
 	c := &Claims{KeyID: key.ID}
-	if err := c.parse(string(buf[:n])); err != nil {
+	if err := parseClaims(c, string(buf[:n])); err != nil {
 		return nil, err
 	}
 	if c.Issuer != want.Issuer {
@@ -238,8 +238,8 @@ func asn1Signature(dst, sig []byte) []byte {
 	return dst
 }
 
-// parse reads the payload into c and checks it.
-func (c *Claims) parse(payload string) error {
+// parseClaims reads the payload into c and checks it.
+func parseClaims(c *Claims, payload string) error {
 	var (
 		names  [16]string
 		nbf    int64
@@ -302,7 +302,7 @@ func (c *Claims) parse(payload string) error {
 		// We never issue tokens for later, and nobody after us looks at nbf.
 		return malformed("nbf is after iat")
 	}
-	return c.check()
+	return check(c)
 }
 
 // strings reads an array of strings.

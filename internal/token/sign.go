@@ -24,30 +24,11 @@ const MaxSize = 4096
 // (RFC 8259 §6).
 const maxInteger = 1 << 53
 
-// Claims is what an access token says. Times are whole seconds since 1970.
-// Claims that [Parse] returned are read-only.
-type Claims struct {
-	Issuer   string
-	Subject  string
-	Audience []string // at least one
-	Exp      int64
-	Iat      int64
-	AuthTime int64  // last authentication, 0 if absent
-	ID       string // jti
-	ClientID string
-	Session  string     // sid
-	Ver      curfew.Seq // head of the revocation log at issue
-	Scope    string     // empty if absent
-	Email    string     // empty if absent
-	Roles    []string   // empty if absent
-
-	// KeyID is the kid of the header that the token came with. Sign ignores
-	// it.
-	KeyID string
-}
+// Claims is what an access token says.
+type Claims = curfew.Claims
 
 // check holds for every token that is signed or accepted here.
-func (c *Claims) check() error {
+func check(c *Claims) error {
 	switch {
 	case c.Issuer == "":
 		return malformed("iss is missing")
@@ -97,7 +78,7 @@ type wire struct {
 }
 
 // payload returns c as JSON.
-func (c *Claims) payload() ([]byte, error) {
+func payload(c *Claims) ([]byte, error) {
 	for _, s := range append(append([]string{c.Issuer, c.Subject, c.ClientID, c.ID, c.Session, c.Scope, c.Email},
 		c.Audience...), c.Roles...) {
 		// The encoder would replace what is not UTF-8, and sign another
@@ -157,10 +138,10 @@ func (s *Signer) Public() PublicKey { return s.public }
 // Sign returns a token that says c, in compact serialisation (RFC 7515 §7.1).
 // It refuses what [Parse] would refuse.
 func (s *Signer) Sign(c Claims) (string, error) {
-	if err := c.check(); err != nil {
+	if err := check(&c); err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
-	payload, err := c.payload()
+	payload, err := payload(&c)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}

@@ -105,7 +105,7 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 
 func payloadOf(t testing.TB, c Claims) string {
 	t.Helper()
-	p, err := c.payload()
+	p, err := payload(&c)
 	if err != nil {
 		t.Fatal(err)
 	}

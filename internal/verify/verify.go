@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/denylist"
+	"github.com/curfewhq/curfew/internal/fault"
 	"github.com/curfewhq/curfew/internal/token"
 )
 
@@ -23,12 +24,11 @@ type Config struct {
 	Issuer, Audience string
 	// Denylist is what has been revoked. It is required.
 	Denylist *denylist.Set
-	// Now returns authority time; nil means time.Now.
-	Now func() time.Time
-	// Lease returns nil while the verifier may rely on its denylist, and an
-	// error that wraps curfew.ErrStale past the deadline. Nil means always,
-	// which only the authority itself may claim.
-	Lease func() error
+	// Clock returns authority time while the verifier may rely on its denylist,
+	// and an error that wraps curfew.ErrStale past the deadline of its lease. It
+	// must load the deadline before it reads the clock. Nil means time.Now and
+	// no deadline, which only the authority itself may claim.
+	Clock func() (time.Time, error)
 	// CacheSize is the number of verified tokens to remember, rounded up to a
 	// power of two; 0 means 65536. An entry takes about three times the length
 	// of its token, which is at most token.MaxSize.
@@ -37,11 +37,10 @@ type Config struct {
 
 // Verifier checks access tokens. It is safe for concurrent use.
 type Verifier struct {
-	want     token.Expect
-	denylist *denylist.Set
-	now      func() time.Time
-	lease    func() error
-	keys     atomic.Pointer[token.KeySet]
+	issuer, audience string
+	clock            func() (time.Time, error)
+	denylist         atomic.Pointer[denylist.Set]
+	trust            atomic.Pointer[trust]
 
 	// The cache remembers genuine tokens, never verdicts: time, lease and
 	// denylist are asked on every Check. A token can only be in one slot,
@@ -52,11 +51,17 @@ type Verifier struct {
 	slots []atomic.Pointer[entry]
 }
 
+// trust is whose tokens are accepted. It is immutable.
+type trust struct {
+	want token.Expect
+	keys *token.KeySet
+}
+
 // entry is a token that was found genuine. It is immutable.
 type entry struct {
 	raw    string
 	claims *token.Claims
-	keys   *token.KeySet // with which it was found genuine
+	trust  *trust // with which it was found genuine
 }
 
 // New returns a Verifier that is stale until [Verifier.SetKeys] is called. It
@@ -66,41 +71,52 @@ func New(c Config) *Verifier {
 	if c.Denylist == nil {
 		panic("verify: no denylist")
 	}
-	if c.Now == nil {
-		c.Now = time.Now
+	if c.Clock == nil {
+		c.Clock = func() (time.Time, error) { return time.Now(), nil }
 	}
 	if c.CacheSize <= 0 {
 		c.CacheSize = defaultCacheSize
 	}
 	log := bits.Len(uint(c.CacheSize - 1))
-	return &Verifier{
-		want:     token.Expect{Issuer: c.Issuer, Audience: c.Audience},
-		denylist: c.Denylist,
-		now:      c.Now,
-		lease:    c.Lease,
-		seed:     maphash.MakeSeed(),
-		shift:    64 - log,
-		slots:    make([]atomic.Pointer[entry], 1<<log),
+	v := &Verifier{
+		issuer: c.Issuer, audience: c.Audience, clock: c.Clock,
+		seed:  maphash.MakeSeed(),
+		shift: 64 - log,
+		slots: make([]atomic.Pointer[entry], 1<<log),
 	}
+	v.denylist.Store(c.Denylist)
+	return v
 }
+
+// Replace puts another denylist in place, as after a snapshot. Every Check that
+// starts after Replace has returned asks that one.
+func (v *Verifier) Replace(set *denylist.Set) { v.denylist.Store(set) }
 
 // SetKeys replaces the keys that tokens are verified with. Tokens of keys that
 // are no longer in the set are not accepted by any Check that starts after
 // SetKeys has returned, cached or not.
-func (v *Verifier) SetKeys(keys *token.KeySet) {
-	v.keys.Store(keys)
+func (v *Verifier) SetKeys(keys *token.KeySet) { v.SetIssuer(v.issuer, keys) }
+
+// SetIssuer is SetKeys for a verifier that learns from the authority what the
+// issuer is called.
+func (v *Verifier) SetIssuer(issuer string, keys *token.KeySet) {
+	t := &trust{want: token.Expect{Issuer: issuer, Audience: v.audience}, keys: keys}
+	if keys == nil {
+		t = nil
+	}
+	v.trust.Store(t)
 	// Lookups compare the key set of an entry themselves, so what a Check that
 	// is running now may still put in is harmless. This frees what is dead, and
 	// the old key set.
 	for i := range v.slots {
 		slot := &v.slots[i]
 		e := slot.Load()
-		if e == nil || e.keys == keys {
+		if e == nil || e.trust == t {
 			continue
 		}
 		var kept *entry
-		if e.valid(keys) {
-			kept = &entry{raw: e.raw, claims: e.claims, keys: keys}
+		if e.valid(t) {
+			kept = &entry{raw: e.raw, claims: e.claims, trust: t}
 		}
 		slot.CompareAndSwap(e, kept)
 	}
@@ -117,23 +133,34 @@ func (v *Verifier) Check(raw string) (*token.Claims, error) {
 	// waits that out and answers the logout, is continued, applies the
 	// revocation, renews its lease, and then finds the new deadline good for the
 	// look it took before the logout.
-	if v.lease != nil {
-		if err := v.lease(); err != nil {
-			return nil, err
-		}
+	if fault.On(fault.LookupBeforeDeadline) {
+		return v.checkInTheWrongOrder(raw)
 	}
-	now := v.now()
-	keys := v.keys.Load()
-	if keys == nil {
+	now, err := v.clock()
+	if err != nil {
+		return nil, err
+	}
+	return v.checkAt(raw, now)
+}
+
+// CheckAt is Check at a time and under a lease that the caller vouches for: it
+// has heard from the authority since it was asked.
+func (v *Verifier) CheckAt(raw string, now time.Time) (*token.Claims, error) {
+	return v.checkAt(raw, now)
+}
+
+func (v *Verifier) checkAt(raw string, now time.Time) (*token.Claims, error) {
+	t := v.trust.Load()
+	if t == nil {
 		return nil, curfew.ErrStale // cold: no verdict, rather than a logout
 	}
 
 	slot := v.slot(raw)
-	c := lookup(slot, raw, keys)
+	c := lookup(slot, raw, t)
 	cached := c != nil
 	if !cached {
 		var err error
-		if c, err = token.Parse(raw, keys, v.want); err != nil {
+		if c, err = token.Parse(raw, t.keys, t.want); err != nil {
 			return nil, err
 		}
 	}
@@ -141,16 +168,43 @@ func (v *Verifier) Check(raw string) (*token.Claims, error) {
 		return nil, curfew.ErrExpired
 	}
 	if !cached {
-		store(slot, raw, c, keys)
+		store(slot, raw, c, t)
 	}
-	if err := v.denylist.Check(levels(c)); err != nil {
+	if err := v.Denied(c); err != nil {
 		return nil, err
+	}
+	return c, nil
+}
+
+// Denied returns an error that wraps [curfew.ErrRevoked] or [curfew.ErrExpired]
+// if what c says has been revoked, and nil otherwise. It asks neither lease nor
+// clock: it is for work that was accepted before.
+func (v *Verifier) Denied(c *token.Claims) error {
+	deny := v.denylist.Load()
+	if err := deny.Check(levels(c)); err != nil {
+		return err
 	}
 	// The horizon comes after the denylist. Forget raises it before it drops
 	// anything; so if the entry of this token was dropped before we looked, we
 	// see the horizon that covers it. Read before, a clock that is behind would
 	// bring a revoked token back to life for one Check.
-	if horizon := v.denylist.Horizon(); !horizon.Before(time.Unix(c.Exp, 0)) {
+	if horizon := deny.Horizon(); !horizon.Before(time.Unix(c.Exp, 0)) {
+		return curfew.ErrExpired
+	}
+	return nil
+}
+
+// checkInTheWrongOrder is what the comment in Check warns of, for the tests
+// that must find it.
+func (v *Verifier) checkInTheWrongOrder(raw string) (*token.Claims, error) {
+	c, err := v.checkAt(raw, time.Unix(0, 0))
+	now, stale := v.clock()
+	switch {
+	case stale != nil:
+		return nil, stale
+	case err != nil:
+		return nil, err
+	case now.Unix() >= c.Exp:
 		return nil, curfew.ErrExpired
 	}
 	return c, nil
@@ -161,15 +215,15 @@ func (v *Verifier) Check(raw string) (*token.Claims, error) {
 // token that has expired or that was revoked before, and for nothing else. The
 // claims are shared and read-only.
 func (v *Verifier) Genuine(raw string) (*token.Claims, error) {
-	keys := v.keys.Load()
-	if keys == nil {
+	t := v.trust.Load()
+	if t == nil {
 		return nil, curfew.ErrStale
 	}
-	if c := lookup(v.slot(raw), raw, keys); c != nil {
+	if c := lookup(v.slot(raw), raw, t); c != nil {
 		return c, nil
 	}
 	// Not stored: a token is mostly seen here for the last time.
-	return token.Parse(raw, keys, v.want)
+	return token.Parse(raw, t.keys, t.want)
 }
 
 // Remember puts a token into the cache that the caller has just signed with c,
@@ -178,21 +232,24 @@ func (v *Verifier) Genuine(raw string) (*token.Claims, error) {
 // or of a key that is not in the set. Remember keeps a copy of c with the KeyID
 // that the token names, but shares its slices.
 func (v *Verifier) Remember(raw string, c *token.Claims) {
-	keys := v.keys.Load()
-	if keys == nil || len(raw) > token.MaxSize || c == nil {
+	t := v.trust.Load()
+	if t == nil || len(raw) > token.MaxSize || c == nil {
 		return
 	}
-	kid, ok := keys.Issued(raw)
-	if !ok || v.want.Audience == "" || c.Issuer != v.want.Issuer || !slices.Contains(c.Audience, v.want.Audience) {
+	kid, ok := t.keys.Issued(raw)
+	if !ok || t.want.Audience == "" || c.Issuer != t.want.Issuer || !slices.Contains(c.Audience, t.want.Audience) {
 		return
 	}
 	kept := *c
 	kept.KeyID = kid
-	store(v.slot(raw), raw, &kept, keys)
+	store(v.slot(raw), raw, &kept, t)
 }
 
 // levels returns what the denylist is asked about a token of our own.
 func levels(c *token.Claims) denylist.Levels {
+	if fault.On(fault.DenyByTokenText) {
+		return denylist.Levels{Token: c.ID, Ver: c.Ver}
+	}
 	return denylist.Levels{
 		Key: c.KeyID, Client: c.ClientID, Subject: c.Subject, Session: c.Session, Token: c.ID, Ver: c.Ver,
 	}
@@ -205,9 +262,9 @@ func (v *Verifier) slot(raw string) *atomic.Pointer[entry] {
 // lookup returns the claims of raw if slot has them and its key is still good.
 // The whole text is compared: a cache that compares less hands out the claims
 // of somebody else sooner or later (CVE-2026-35039).
-func lookup(slot *atomic.Pointer[entry], raw string, keys *token.KeySet) *token.Claims {
+func lookup(slot *atomic.Pointer[entry], raw string, t *trust) *token.Claims {
 	e := slot.Load()
-	if e == nil || e.raw != raw || !e.valid(keys) {
+	if e == nil || e.raw != raw || !e.valid(t) {
 		return nil
 	}
 	return e.claims
@@ -215,22 +272,22 @@ func lookup(slot *atomic.Pointer[entry], raw string, keys *token.KeySet) *token.
 
 // store keeps a copy of raw, which may be a part of something much larger, such
 // as all headers of a request.
-func store(slot *atomic.Pointer[entry], raw string, c *token.Claims, keys *token.KeySet) {
-	slot.Store(&entry{raw: strings.Clone(raw), claims: c, keys: keys})
+func store(slot *atomic.Pointer[entry], raw string, c *token.Claims, t *trust) {
+	slot.Store(&entry{raw: strings.Clone(raw), claims: c, trust: t})
 }
 
-// valid reports whether the key of e is in keys.
-func (e *entry) valid(keys *token.KeySet) bool {
-	if e.keys == keys {
+// valid reports whether t trusts the issuer and the key of e.
+func (e *entry) valid(t *trust) bool {
+	if e.trust == t {
 		return true
 	}
-	if keys == nil {
+	if t == nil || e.trust.want != t.want {
 		return false
 	}
-	then, ok := e.keys.Lookup(e.claims.KeyID)
+	then, ok := e.trust.keys.Lookup(e.claims.KeyID)
 	if !ok {
 		return false
 	}
-	now, ok := keys.Lookup(e.claims.KeyID)
+	now, ok := t.keys.Lookup(e.claims.KeyID)
 	return ok && now.Equal(then)
 }

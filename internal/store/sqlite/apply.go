@@ -10,6 +10,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
+	"github.com/curfewhq/curfew/internal/fault"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/ncruces/go-sqlite3"
 )
@@ -34,6 +35,7 @@ type stateRow struct {
 	horizon       time.Time
 	timeHighWater time.Time
 	tokenLife     time.Duration
+	leaseLife     time.Duration
 	everything    curfew.Seq
 	audit         audit.Head
 }
@@ -49,9 +51,9 @@ func (t *tx) finish() error {
 	}
 	s := t.state
 	_, err := t.c.exec(`UPDATE state SET log_id = ?, head_seq = ?, head_hash = ?, compacted = ?, compacted_hash = ?, horizon = ?,
-		time_high_water = ?, token_life = ?, everything = ?, audit_seq = ?, audit_hash = ?`,
+		time_high_water = ?, token_life = ?, lease_life = ?, everything = ?, audit_seq = ?, audit_hash = ?`,
 		s.head.LogID, s.head.Seq, s.head.Hash, s.compacted, s.compactedHash, s.horizon,
-		s.timeHighWater, s.tokenLife, s.everything, s.audit.Seq, s.audit.Hash)
+		s.timeHighWater, s.tokenLife, s.leaseLife, s.everything, s.audit.Seq, s.audit.Hash)
 	return err
 }
 
@@ -78,6 +80,7 @@ func (t *tx) apply(c store.Change) (store.Committed, error) {
 		t.state.timeHighWater = c.At.Truncate(time.Microsecond).UTC()
 	}
 	t.state.tokenLife = max(t.state.tokenLife, c.TokenLife)
+	t.state.leaseLife = max(t.state.leaseLife, c.LeaseLife)
 	if c.NewLogID != "" {
 		t.state.head.LogID = c.NewLogID
 	}
@@ -377,7 +380,7 @@ func changedOne(n int64, err error, what, id string) error {
 	if err != nil {
 		return err
 	}
-	if n != 1 {
+	if n != 1 && !fault.On(fault.RowCountUnchecked) {
 		return fmt.Errorf("%s %s: %w", what, id, store.ErrConflict)
 	}
 	return nil

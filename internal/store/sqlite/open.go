@@ -17,6 +17,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
+	"github.com/curfewhq/curfew/internal/fault"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/driver"
@@ -163,6 +164,11 @@ func open(ctx context.Context, path string, opts Options) (*DB, error) {
 func ready(c *conn, path string) error {
 	if err := mustBeDurable(c); err != nil {
 		return err
+	}
+	if fault.On(fault.AnswerBeforeSync) {
+		if _, err := c.exec("PRAGMA synchronous=OFF"); err != nil {
+			return err
+		}
 	}
 	if _, err := readState(c); err != nil {
 		return err

@@ -36,7 +36,7 @@ func (c *conn) snapshot(f func() error) (err error) {
 }
 
 const stateColumns = `log_id, head_seq, head_hash, compacted, compacted_hash, horizon, time_high_water,
-	token_life, everything, audit_seq, audit_hash`
+	token_life, everything, audit_seq, audit_hash, lease_life`
 
 func readState(c *conn) (st stateRow, err error) {
 	err = errNoState
@@ -51,6 +51,7 @@ func readState(c *conn) (st stateRow, err error) {
 			tokenLife:     time.Duration(s.ColumnInt64(7)) * time.Microsecond,
 			everything:    seq(s, 8),
 			audit:         audit.Head{Seq: s.ColumnInt64(9), Hash: hash(s, 10)},
+			leaseLife:     time.Duration(s.ColumnInt64(11)) * time.Microsecond,
 		}
 		return nil
 	}); e != nil {
@@ -68,7 +69,7 @@ func fullState(c *conn) (store.State, error) {
 	}
 	out := store.State{
 		Head: st.head, Compacted: st.compacted, Horizon: st.horizon, TimeHighWater: st.timeHighWater,
-		TokenLife: st.tokenLife, Everything: st.everything, AuditHead: st.audit,
+		TokenLife: st.tokenLife, LeaseLife: st.leaseLife, Everything: st.everything, AuditHead: st.audit,
 	}
 	err = c.query("SELECT client_id, epoch FROM client_epochs", func(s *sqlite3.Stmt) error {
 		if out.Clients == nil {

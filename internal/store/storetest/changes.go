@@ -213,13 +213,14 @@ func commitsAreThereAfterReopening(t *testing.T, h *harness) {
 }
 
 func highWaterMarksNeverFall(t *testing.T, h *harness) {
-	h.commit(store.Change{At: odd(10), TokenLife: time.Hour})
+	h.commit(store.Change{At: odd(10), TokenLife: time.Hour, LeaseLife: 3 * time.Second})
 	for range 2 {
-		h.commit(store.Change{At: at(5), TokenLife: time.Minute})
+		h.commit(store.Change{At: at(5), TokenLife: time.Minute, LeaseLife: time.Second})
 		h.commit(store.Change{})
 		st := h.state()
 		same(t, "TimeHighWater", st.TimeHighWater, at(10))
 		same(t, "TokenLife", st.TokenLife, time.Hour)
+		same(t, "LeaseLife", st.LeaseLife, 3*time.Second)
 		h.reopen()
 	}
 	h.commit(store.Change{At: at(11), TokenLife: 2 * time.Hour})

@@ -32,7 +32,7 @@ func newStoreIsEmpty(t *testing.T, h *harness) {
 		t.Errorf("a new store has rows: %+v", c)
 	}
 	if st := c.State; st.Head.Seq != 0 || st.Head.Hash != (curfew.Hash{}) || st.Head.LogID == "" ||
-		st.Compacted != 0 || st.Everything != 0 || len(st.Clients) != 0 || st.TokenLife != 0 || !st.Horizon.IsZero() {
+		st.Compacted != 0 || st.Everything != 0 || len(st.Clients) != 0 || st.TokenLife != 0 || st.LeaseLife != 0 || !st.Horizon.IsZero() {
 		t.Errorf("state of a new store: %+v", st)
 	}
 	same(t, "State and Snapshot", h.state(), c.State)
