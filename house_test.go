@@ -23,6 +23,14 @@ func TestRoomsDoNotReachWhatTheyMustNot(t *testing.T) {
 		{"/internal/verify", "github.com/ncruces/go-sqlite3", "the check runs in other people's services: no database driver may come with it"},
 		{"/internal/verify", "net/http", "the check is a function of what is in memory; it must not be able to call anybody"},
 		{"/internal/verify", module + "/internal/store", "a verifier has no store"},
+		{"/internal/feed", "net/http", "the protocol knows no transport; internal/feed/feedhttp does"},
+		{"/internal/feed", module + "/internal/store", "the feed's ends have no store"},
+		{"/guard", "database/sql", "whoever imports a middleware must not inherit a database"},
+		{"/guard", "github.com/ncruces/go-sqlite3", "whoever imports a middleware must not inherit a database"},
+		{"/guard", "github.com/prometheus", "metrics are an interface; the service has its own library"},
+		{"/guard", "google.golang.org/grpc", "gRPC is in guard/guardgrpc"},
+		{"/guard", module + "/internal/authority", "a service is no authority"},
+		{"/guard/guardtest", module + "/internal/authority", "the fake authority is the feed and a signer"},
 		{"/internal/denylist", "net", "the set knows no network"},
 		{"/internal/server", module + "/internal/store/sqlite", "the front works with any engine; cmd/curfew chooses one"},
 		{"/internal/server", "github.com/ncruces/go-sqlite3", "the front asks the authority, never the store's engine"},
@@ -31,6 +39,16 @@ func TestRoomsDoNotReachWhatTheyMustNot(t *testing.T) {
 			if dep == rule.ban || strings.HasPrefix(dep, rule.ban+"/") {
 				t.Errorf("%s reaches %s: %s", rule.room, dep, rule.why)
 			}
+		}
+	}
+}
+
+// Whoever imports the guard gets the JOSE library and nothing else.
+func TestGuardBringsLittle(t *testing.T) {
+	for _, dep := range deps(t, module+"/guard") {
+		first, _, _ := strings.Cut(dep, "/")
+		if strings.Contains(first, ".") && !strings.HasPrefix(dep, module) && !strings.HasPrefix(dep, "github.com/go-jose/go-jose/v4") {
+			t.Errorf("guard reaches %s", dep)
 		}
 	}
 }

@@ -18,7 +18,9 @@ import (
 //
 // Positions alone would not do: tokens issued after the backup carry positions
 // that the restored log has yet to reach. Their keys are what kills them.
-func AfterRestore(ctx context.Context, st store.Store) error {
+//
+// lease is how long leases may have been that were given after the backup.
+func AfterRestore(ctx context.Context, st store.Store, lease time.Duration) error {
 	state, err := st.State(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the restored store: %w", err)
@@ -33,7 +35,7 @@ func AfterRestore(ctx context.Context, st store.Store) error {
 		At: now, NewLogID: curfew.NewID(),
 		// The backup may be from before the first lease; others are out there
 		// now, of verifiers that follow the log that is lost.
-		LeaseLife: max(state.LeaseLife, maxLease),
+		LeaseLife: max(state.LeaseLife, lease),
 		Revocations: []curfew.Revocation{{
 			Kind: curfew.KindEverything, Reason: curfew.ReasonRestored, Actor: string(System), RecordedAt: now, ExpiresAt: expires,
 		}},

@@ -16,6 +16,7 @@ import (
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/denylist"
 	"github.com/curfewhq/curfew/internal/fault"
+	"github.com/curfewhq/curfew/internal/fresh"
 	"github.com/curfewhq/curfew/internal/token"
 )
 
@@ -81,7 +82,7 @@ type Follower struct {
 
 	first     chan struct{} // closed at the first lease
 	firstOnce sync.Once
-	confirms  confirms
+	confirms  fresh.Group[struct{}, time.Time]
 	seen      seen
 }
 
@@ -508,65 +509,22 @@ func (f *Follower) Status() Status {
 	return s
 }
 
-// confirms are the checks that wait for a confirmation: one batch that is on
-// its way, and the next.
-type confirms struct {
-	mu      sync.Mutex
-	running bool
-	next    *confirmation
-}
-
-type confirmation struct {
-	done chan struct{}
-	at   time.Time
-	err  error
-}
-
 // Confirm asks the authority for everything that is new and returns authority
 // time, by a round trip that begins after Confirm was called. It needs no lease
 // and no clock. Calls that arrive during a round trip share the next one.
 func (f *Follower) Confirm(ctx context.Context) (time.Time, error) {
-	c := &f.confirms
-	c.mu.Lock()
-	if c.next == nil {
-		c.next = &confirmation{done: make(chan struct{})}
+	at, err := f.confirms.Do(ctx, struct{}{}, func() (time.Time, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
+		defer cancel()
+		return f.confirm(ctx)
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: asking the authority: %w", curfew.ErrStale, err)
 	}
-	mine := c.next
-	if !c.running {
-		c.running = true
-		go f.confirmAll()
-	}
-	c.mu.Unlock()
-	select {
-	case <-mine.done:
-		return mine.at, mine.err
-	case <-ctx.Done():
-		return time.Time{}, fmt.Errorf("%w: %w", curfew.ErrStale, context.Cause(ctx))
-	}
+	return at, nil
 }
 
 const confirmTimeout = 3 * time.Second
-
-func (f *Follower) confirmAll() {
-	c := &f.confirms
-	for {
-		c.mu.Lock()
-		batch := c.next
-		c.next = nil
-		if c.running = batch != nil; !c.running {
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
-		batch.at, batch.err = f.confirm(ctx)
-		if batch.err != nil {
-			batch.err = fmt.Errorf("%w: asking the authority: %w", curfew.ErrStale, batch.err)
-		}
-		cancel()
-		close(batch.done)
-	}
-}
 
 // confirm is one round trip, with a text that nobody can have seen before: an
 // answer that was kept somewhere confirms nothing.

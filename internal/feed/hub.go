@@ -88,6 +88,9 @@ type lease struct {
 	settled curfew.Seq
 	joined  int64
 	poll    int64
+	// released is final: a poll that was on its way at the same time gets no
+	// lease that nobody would use and everybody would wait for.
+	released bool
 }
 
 // NewHub returns a Hub that stands at b.
@@ -239,7 +242,8 @@ func (h *Hub) Poll(ctx context.Context, verifier string, p *Poll) (*Grant, error
 	if l != nil {
 		h.ack(l, p)
 	}
-	if p.Confirm == "" && p.WaitMS > 0 {
+	// Whoever has no lease here needs one now.
+	if p.Confirm == "" && p.WaitMS > 0 && l != nil && l.live {
 		if err := h.wait(ctx, p); err != nil {
 			return nil, err
 		}
@@ -320,6 +324,8 @@ func (h *Hub) lend(key leaseKey, p *Poll) error {
 		}
 		l = &lease{leaseKey: key, since: h.cfg.Time(), polled: h.cfg.Time(), acked: p.Seq, poll: p.Poll}
 		h.leases[key] = l
+	case l.released:
+		return fmt.Errorf("%w: this instance has released its lease", ErrBadPoll)
 	case !l.live:
 		h.gone.Remove(l.elem)
 	}
@@ -377,13 +383,14 @@ func (h *Hub) release(key leaseKey) {
 	if l == nil {
 		return
 	}
-	if l.live {
-		h.settle(l, h.head.Seq)
-		h.live.Remove(l.elem)
-	} else {
-		h.gone.Remove(l.elem)
+	l.released = true
+	if !l.live {
+		return
 	}
-	delete(h.leases, key)
+	h.settle(l, h.head.Seq)
+	h.live.Remove(l.elem)
+	l.live, l.expires = false, h.cfg.Ticks.Now()
+	l.elem = h.gone.PushBack(l)
 }
 
 // Drop ends nothing: the leases of a verifier whose key was removed run out.

@@ -279,6 +279,9 @@ func (h *Hub) Verifiers() []Verifier {
 	h.lapse(now)
 	out := make([]Verifier, 0, len(h.leases))
 	for _, l := range h.leases {
+		if l.released {
+			continue
+		}
 		v := Verifier{
 			Name: l.verifier, Instance: l.instance, Live: l.live, Applied: l.acked,
 			Lag: max(0, h.head.Seq-l.acked), Since: l.since, PolledAt: l.polled,

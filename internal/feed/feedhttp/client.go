@@ -22,11 +22,18 @@ const (
 	maxGrant = 64 << 20 // bytes; an answer that is larger is none
 	maxError = 4 << 10
 
-	// pollGrace is how long an answer may take beyond what it may be held. It is
-	// short, so that a connection that died silently costs no lease.
-	pollGrace       = time.Second
 	snapshotTimeout = 2 * time.Minute
 )
+
+// grace is how long an answer may take beyond what it may be held. It is short
+// for a poll that is held, so that a connection that died silently is noticed
+// before the lease is over; the poll after it is not held, and may take longer.
+func grace(hold time.Duration) time.Duration {
+	if hold == 0 {
+		return 2 * time.Second
+	}
+	return min(max(hold/2, 250*time.Millisecond), 2*time.Second)
+}
 
 // ErrPlainHTTP is an authority that would be asked over plain HTTP beyond this
 // machine: whoever is on the way could forge keys.
@@ -89,7 +96,8 @@ func (c *Client) CloseIdle() { c.client.CloseIdleConnections() }
 
 // Poll implements [feed.Transport].
 func (c *Client) Poll(ctx context.Context, p *feed.Poll) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.WaitMS)*time.Millisecond+pollGrace)
+	hold := time.Duration(p.WaitMS) * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, hold+grace(hold))
 	defer cancel()
 	body, err := json.Marshal(p)
 	if err != nil {
