@@ -5,23 +5,39 @@ STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME    ?= 30s
 
-.PHONY: test tools lint vet format staticcheck fuzz bench vuln build
+.PHONY: test soak tools tool lint vet format staticcheck fuzz bench vuln build
 
 test: tools lint
 	$(GO) test -race -timeout 15m ./...
 
+# The long runs. SOAK is how long the faults on real processes go on.
+SOAK  ?= 10m
+SEEDS ?= 50000
+
+soak: tools
+	@$(MAKE) -s tool PACKAGE='spin gcc' CHECK='command -v spin && command -v gcc'
+	model/check.sh
+	$(GO) test -race -timeout 0 ./internal/feed/sim -run TestSimulation -seeds $(SEEDS)
+	$(GO) test -race -timeout 0 -v ./e2e -e2e.duration $(SOAK)
+
 build:
 	$(GO) build -o curfew ./cmd/curfew
 
-# curl is needed by the test that runs the commands of the README.
+# What the tests use beside Go: curl runs the commands of the README, Python the
+# verifier in another language. Installed where that is allowed.
 tools:
 	@command -v $(GO) >/dev/null || { echo "missing: go 1.26 or later"; exit 1; }
-	@command -v curl >/dev/null || { \
+	@$(MAKE) -s tool PACKAGE=curl CHECK='command -v curl'
+	@$(MAKE) -s tool PACKAGE='python3 python3-cryptography' CHECK='/usr/bin/env PATH=/usr/bin:$$PATH python3 -c "import cryptography"'
+
+# tool installs PACKAGE if CHECK fails, and says what is missing if it may not.
+tool:
+	@$(CHECK) >/dev/null 2>&1 || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -qq && apt-get install -y -qq curl; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGE) >/dev/null; \
 		fi; \
 	}
-	@command -v curl >/dev/null || { echo "missing: curl; install it with the package manager of this system"; exit 1; }
+	@$(CHECK) >/dev/null 2>&1 || { echo "missing: $(PACKAGE); install with the package manager of this system"; exit 1; }
 
 lint: format vet staticcheck
 

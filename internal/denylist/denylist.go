@@ -136,6 +136,10 @@ func (s *Set) Apply(r curfew.Revocation) {
 	default:
 		// A kind of a newer authority. What it ends is unknown here, so the
 		// only refusal that is certain to cover it is everything before it.
+		if r.Issuer != "" {
+			s.put(kindIssuer, r.Issuer, r.Issuer, never, r.Seq)
+			break
+		}
 		s.raiseEverything(r.Seq)
 	}
 	s.watermark.Store(int64(r.Seq))

@@ -86,13 +86,29 @@ type Follower struct {
 	seen      seen
 }
 
-// grantLease is the right to answer. It is immutable.
+// grantLease is the right to answer. But for its floor it is immutable.
 type grantLease struct {
 	sent Instant
 	d    int64 // nanoseconds
 	base int64 // authority time when the poll arrived, nanoseconds since 1970
-	// floor keeps authority time from going back from one lease to the next.
-	floor int64
+	// floor keeps authority time from going back: from one lease to the next,
+	// and when the wall clock jumps forward and back again.
+	floor atomic.Int64
+}
+
+// jump is from when on the wall clock counts as having jumped. Below it the two
+// clocks only tick differently.
+const jump = int64(time.Millisecond)
+
+// now returns authority time at a reading within the lease.
+func (l *grantLease) now(at Instant) int64 {
+	t := l.base + at.Mono - l.sent.Mono
+	if wall := l.base + at.Wall - l.sent.Wall; wall > t+jump {
+		t = wall
+		for old := l.floor.Load(); old < t && !l.floor.CompareAndSwap(old, t); old = l.floor.Load() {
+		}
+	}
+	return max(t, l.floor.Load())
 }
 
 // Errors that say why a verifier is stale. All wrap [curfew.ErrStale].
@@ -146,11 +162,11 @@ func (f *Follower) Now() (time.Time, error) {
 	if l == nil {
 		return time.Time{}, errCold
 	}
-	elapsed := f.cfg.Now().since(l.sent)
-	if elapsed >= l.d {
+	at := f.cfg.Now()
+	if at.since(l.sent) >= l.d {
 		return time.Time{}, errLapsed
 	}
-	return time.Unix(0, max(l.base+elapsed, l.floor)), nil
+	return time.Unix(0, l.now(at)), nil
 }
 
 const (
@@ -305,11 +321,17 @@ func (f *Follower) fits(p *Poll, g *Grant, entries []curfew.Revocation) error {
 // extend puts the lease of g in force, which carries everything up to its head.
 // The caller holds mu.
 func (f *Follower) extend(sent Instant, g *Grant) {
+	if g.Confirm != "" {
+		return // it says nothing about leases
+	}
 	if g.LeaseUS == 0 || f.keys == "" {
+		f.drop()
 		return
 	}
 	f.raiseFloor()
-	f.lease.Store(&grantLease{sent: sent, d: g.LeaseUS * 1000, base: g.TimeUS * 1000, floor: f.floor})
+	next := &grantLease{sent: sent, d: g.LeaseUS * 1000, base: g.TimeUS * 1000}
+	next.floor.Store(f.floor)
+	f.lease.Store(next)
 	f.hold.Store(g.LeaseUS * 1000 / 3)
 	f.firstOnce.Do(func() { close(f.first) })
 }
@@ -318,8 +340,13 @@ func (f *Follower) extend(sent Instant, g *Grant) {
 // goes back. The caller holds mu.
 func (f *Follower) raiseFloor() {
 	if l := f.lease.Load(); l != nil {
-		elapsed := min(f.cfg.Now().since(l.sent), l.d)
-		f.floor = max(l.base+elapsed, l.floor)
+		at := f.cfg.Now()
+		f.floor = max(f.floor, l.floor.Load())
+		if at.since(l.sent) < l.d {
+			f.floor = max(f.floor, l.now(at))
+		} else {
+			f.floor = max(f.floor, l.base+l.d)
+		}
 	}
 }
 
@@ -354,7 +381,7 @@ func parseKeys(k *Keys) (*token.KeySet, error) {
 // brings no lease: the poll after it does.
 func (f *Follower) takeSnapshot(ctx context.Context) error {
 	f.mu.Lock()
-	log := f.log
+	log, applied := f.log, f.applied
 	f.mu.Unlock()
 	body, err := f.cfg.Transport.Snapshot(ctx)
 	if err != nil {
@@ -374,11 +401,13 @@ func (f *Follower) takeSnapshot(ctx context.Context) error {
 	if f.closed {
 		return errClosed
 	}
-	if log != f.log || h.Log == f.log && h.Seq < f.applied {
-		// Asked for before a newer one was taken. It would take us back in time.
+	if log != f.log || applied != f.applied && h.Seq < f.applied {
+		// Something newer has come since it was asked for. It would take us back
+		// in time.
 		return fmt.Errorf("%w: a snapshot at %d came too late", ErrBadAnswer, h.Seq)
 	}
-	if f.log != "" && h.Log != f.log {
+	// A store that was put back by copying files keeps the name of its log.
+	if f.log != "" && (h.Log != f.log || h.Seq < f.applied || h.Seq == f.applied && h.Hash != f.hash) {
 		// Keys and denylist of two logs do not go together: no verdict until
 		// the lease of the new one.
 		f.drop()

@@ -200,7 +200,7 @@ func (l *Log) loadFrom(ctx context.Context, state store.State) error {
 	l.deny.Floors(state.Everything, state.Clients)
 	at := curfew.Position{LogID: state.Head.LogID, Seq: state.Compacted}
 	base := feed.Base{
-		Log: at.LogID, Seq: at.Seq, Horizon: state.Horizon.Unix(), Everything: state.Everything, Clients: state.Clients,
+		Log: at.LogID, Seq: at.Seq, Horizon: max(0, state.Horizon.Unix()), Everything: state.Everything, Clients: state.Clients,
 	}
 	if at.Seq == state.Head.Seq {
 		base.Hash = state.Head.Hash // everything is compacted

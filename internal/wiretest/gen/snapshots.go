@@ -21,6 +21,7 @@ func snapshots() []*dialogue {
 	// What the first log ended must not be looked for in the second one.
 	diverge := func(name, why, log string) *dialogue {
 		d := newDialogue(name, why)
+		d.hashes = true
 		d.issue("alice", claims{}).issue("alice-v2", claims{ver: 2}).issue("bob", claims{}).issue("bob-v2", claims{ver: 2})
 		d.warm().grant(300*ms, []string{
 			line(1, "session", "s-other", "user"), line(2, "session", "s-third", "user"), line(3, "session", "s-fourth", "user"),
