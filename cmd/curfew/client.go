@@ -22,7 +22,7 @@ const (
 	defaultAuthority = "http://127.0.0.1:8080"
 	defaultKeyFile   = "./curfew-data/operator.key"
 	// callTimeout is longer than the authority takes for any call.
-	callTimeout = 60 * time.Second
+	callTimeout = 90 * time.Second
 	// maxAnswer bounds what is read of an answer: something else may answer
 	// under the URL.
 	maxAnswer = 64 << 20

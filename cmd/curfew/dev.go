@@ -35,7 +35,8 @@ func (c *cli) devCommand() *cobra.Command {
 		Short: "Try it: everything in a temporary directory, with a demo user",
 		Long: `Runs an authority in a temporary directory that is removed at the end, with a
 user whose password is known to all. It listens on this machine only, and reads
-neither a configuration file nor the environment.`,
+neither a configuration file nor the environment. Services attach themselves
+without a key.`,
 		Args: cobra.NoArgs,
 		RunE: c.action(func(cmd *cobra.Command, _ []string) error { return c.dev(cmd.Context(), listen) }),
 	}
@@ -58,7 +59,7 @@ func (c *cli) dev(ctx context.Context, listen string) (err error) {
 		return &usageError{err}
 	}
 	return app.Serve(ctx, conf, app.Options{
-		Version: versionText(), Logger: c.logger(conf), Seed: seedDemo,
+		Version: versionText(), Logger: c.logger(conf), Seed: seedDemo, InsecureOpenFeed: true,
 		Ready: func(r app.Running) {
 			if c.output == "json" {
 				c.printRunning(r)
@@ -86,7 +87,9 @@ A first logout, to paste into another terminal:
 The operator's commands, to paste before 'curfew sessions list', 'curfew audit' and the others:
 
 export CURFEW_AUTHORITY=%s CURFEW_OPERATOR_KEY_FILE=%s
-`, r.URL, r.OperatorKey)
+
+To attach a service, which needs no key here: guard.Open(ctx, guard.Config{Authority: %q})
+`, r.URL, r.OperatorKey, r.URL)
 }
 
 func parseLoopback(host string) bool {

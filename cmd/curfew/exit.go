@@ -24,7 +24,8 @@ func exitCodesTopic() *cobra.Command {
 		Long: `Exit codes of curfew:
 
   0  done
-  1  failed; for 'audit verify': the trail is broken
+  1  failed; for 'audit verify': the trail is broken; for 'doctor': a verifier or a
+     probe failed or took longer than --max, or a check failed
   2  the command line or the configuration is wrong; nothing was done
   3  the authority does not answer, or says that it cannot serve now (503)
   4  not authorised: the operator key is missing, unknown or of another kind

@@ -77,7 +77,7 @@ func (c *cli) apiKeysCommand(kind string) *cobra.Command {
 	path := "/admin/" + kind + "s"
 	what := map[string]string{
 		"operator": "operators: who holds one may use all these commands",
-		"verifier": "verifiers: services that ask whether a token is good (POST /introspect)",
+		"verifier": "verifiers: services that check tokens, by the feed or by asking (POST /introspect)",
 	}[kind]
 	list := &cobra.Command{
 		Use: "list", Short: "List the keys by name", Args: cobra.NoArgs,
@@ -86,14 +86,11 @@ func (c *cli) apiKeysCommand(kind string) *cobra.Command {
 			if err := c.call(cmd.Context(), "GET", path, nil, &body); err != nil {
 				return err
 			}
-			return c.print(body, func(w io.Writer) {
-				var rows [][]string
-				for _, k := range body[kind+"s"] {
-					rows = append(rows, []string{k.Name, minutes(k.CreatedAt)})
-				}
-				table(w, []string{"NAME", "CREATED"}, rows)
-			})
+			return c.print(body, func(w io.Writer) { writeAPIKeys(w, body[kind+"s"]) })
 		}),
+	}
+	if kind == "verifier" {
+		list = c.verifierList()
 	}
 	remove := &cobra.Command{
 		Use: "remove NAME", Short: "Make a key worthless at once", Args: cobra.ExactArgs(1),
@@ -105,6 +102,14 @@ func (c *cli) apiKeysCommand(kind string) *cobra.Command {
 		}),
 	}
 	return c.remoteFlags(group(kind+"s", "Keys of "+what, c.apiKeyAdd(kind, path), list, remove))
+}
+
+func writeAPIKeys(w io.Writer, keys []apiKey) {
+	var rows [][]string
+	for _, k := range keys {
+		rows = append(rows, []string{k.Name, minutes(k.CreatedAt)})
+	}
+	table(w, []string{"NAME", "CREATED"}, rows)
 }
 
 func (c *cli) apiKeyAdd(kind, path string) *cobra.Command {

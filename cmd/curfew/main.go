@@ -111,7 +111,7 @@ Exit codes: 'curfew help exit-codes'.`,
 	}
 	add("run", c.serveCommand(), c.devCommand())
 	add("operate", c.usersCommand(), c.sessionsCommand(), c.logoutCommand(), c.keysCommand(),
-		c.apiKeysCommand("operator"), c.apiKeysCommand("verifier"), c.auditCommand(), c.backupCommand())
+		c.apiKeysCommand("operator"), c.apiKeysCommand("verifier"), c.auditCommand(), c.backupCommand(), c.doctorCommand())
 	add("offline", c.restoreCommand(), c.configCommand())
 	root.AddCommand(c.versionCommand(), exitCodesTopic())
 	return root

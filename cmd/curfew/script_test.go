@@ -20,9 +20,10 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"curfew": main,
-		"call":   func() { os.Exit(callMain(os.Args[1:])) },
-		"tamper": func() { os.Exit(tamperMain(os.Args[1:])) },
+		"curfew":  main,
+		"call":    func() { os.Exit(callMain(os.Args[1:])) },
+		"service": func() { os.Exit(serviceMain(os.Args[1:])) },
+		"tamper":  func() { os.Exit(tamperMain(os.Args[1:])) },
 	})
 }
 

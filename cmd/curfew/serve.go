@@ -134,7 +134,8 @@ any more: everybody has to log in again. New signing keys are made at the next
 start, so the master key of old is not needed.`,
 		Args: cobra.ExactArgs(1),
 	}
-	load := configFlags(cmd, []string{"data", "store"})
+	// Verifiers of the store that is gone may hold leases of that length.
+	load := configFlags(cmd, []string{"data", "store", "feed.lease"})
 	cmd.RunE = c.action(func(cmd *cobra.Command, args []string) error {
 		conf, err := load()
 		if err != nil {

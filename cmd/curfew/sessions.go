@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,16 +34,36 @@ type receipt struct {
 	Timestamp     string `json:"timestamp"`
 	SessionsEnded int64  `json:"sessions_ended"`
 	Revocation    struct {
-		Seq       int64  `json:"seq"`
-		State     string `json:"state"`
-		Verifiers int    `json:"verifiers"`
-		TookMS    int64  `json:"took_ms"`
+		Seq            int64   `json:"seq"`
+		State          string  `json:"state"`
+		Verifiers      int64   `json:"verifiers"`
+		TookMS         int64   `json:"took_ms"`
+		Unacknowledged []lapse `json:"unacknowledged,omitempty"`
 	} `json:"revocation"`
+}
+
+// lapse is a verifier that has not acknowledged a revocation.
+type lapse struct {
+	Verifier   string `json:"verifier"`
+	Instance   string `json:"instance"`
+	LeaseUntil string `json:"lease_until"`
 }
 
 func (r receipt) write(w io.Writer) {
 	v := r.Revocation
-	fmt.Fprintf(w, "seq %d · %s · %s ended · %d ms\n", v.Seq, clean(v.State), plural(r.SessionsEnded, "session"), v.TookMS)
+	parts := []string{fmt.Sprintf("seq %d", v.Seq), v.State, plural(r.SessionsEnded, "session") + " ended"}
+	if v.Verifiers > 0 {
+		parts = append(parts, plural(v.Verifiers, "verifier"))
+	}
+	parts = append(parts, fmt.Sprintf("%d ms", v.TookMS))
+	fmt.Fprintln(w, clean(strings.Join(parts, " · ")))
+	for _, l := range v.Unacknowledged {
+		what := "has not acknowledged; its lease ends at"
+		if v.State == "enforced" {
+			what = "did not acknowledge; its lease was over at"
+		}
+		fmt.Fprintln(w, clean(fmt.Sprintf("  %s %s %s %s", l.Verifier, l.Instance, what, l.LeaseUntil)))
+	}
 }
 
 // ending makes a call that ends something and prints its receipt.

@@ -31,6 +31,9 @@ type Options struct {
 	Seed func(context.Context, *authority.Authority) error
 	// Ready is told when requests are served, if it is not nil.
 	Ready func(Running)
+	// InsecureOpenFeed lets verifiers attach themselves without a key. It is for
+	// an authority that has nothing to protect.
+	InsecureOpenFeed bool
 }
 
 // Running says where an authority can be reached.
@@ -83,12 +86,15 @@ func Serve(ctx context.Context, c config.Config, o Options) (err error) {
 	}
 	handler, err := server.New(server.Config{
 		Authority: auth, Addresses: addresses, Metrics: metrics, Logger: o.Logger, Version: o.Version,
+		InsecureOpenFeed: o.InsecureOpenFeed,
 	})
 	if err != nil {
 		return err
 	}
 	warn(c, l, o.Logger)
-	return serve(ctx, c.ShutdownTimeout, l, auth, newHTTPServer(handler, o.Logger), o, running)
+	srv := newHTTPServer(handler, o.Logger)
+	srv.RegisterOnShutdown(handler.Drain)
+	return serve(ctx, c.ShutdownTimeout, l, auth, srv, o, running)
 }
 
 // openAuthority opens store and authority. The caller closes the store.

@@ -44,6 +44,7 @@ var others = map[string]string{
 	"tokens.access_life":     "3m",
 	"sessions.refresh_grace": "7s",
 	"sessions.at_max":        "refuse",
+	"feed.lease":             "7s",
 	"password.memory_kib":    "64",
 	"password.max_wait":      "3s",
 	"clients":                "default,web",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/config"
@@ -44,7 +45,7 @@ func Restore(ctx context.Context, c config.Config, from string, logger *slog.Log
 	if err := removeStore(tmp); err != nil {
 		return Restored{}, err
 	}
-	if err := restore(ctx, backup, tmp); err != nil {
+	if err := restore(ctx, backup, tmp, c.Feed.Lease); err != nil {
 		return Restored{}, errors.Join(err, removeStore(tmp))
 	}
 	if err := Place(tmp, h.store); err != nil {
@@ -58,7 +59,8 @@ func Restore(ctx context.Context, c config.Config, from string, logger *slog.Log
 	return out, nil
 }
 
-func restore(ctx context.Context, backup *os.File, to string) error {
+// restore takes lease for the longest that was given since the backup.
+func restore(ctx context.Context, backup *os.File, to string, lease time.Duration) error {
 	if err := sqlite.Restore(ctx, backup, to, sqlite.Options{}); err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func restore(ctx context.Context, backup *os.File, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(authority.AfterRestore(ctx, db), db.Close()); err != nil {
+	if err := errors.Join(authority.AfterRestore(ctx, db, lease), db.Close()); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(to + "-wal"); err == nil {

@@ -27,6 +27,7 @@ func policy(c config.Config, issuer string) authority.Config {
 		RefreshGrace: orElse(c.Sessions.RefreshGrace, time.Nanosecond),
 		MaxSessions:  c.Sessions.Max, EndOldest: c.Sessions.AtMax == "end_oldest",
 		Retention: orElse(c.Sessions.Retention, time.Nanosecond),
+		Lease:     c.Feed.Lease,
 		Clients:   c.Clients, DefaultClient: c.DefaultClient, Scopes: c.Tokens.Scopes,
 		LogoutLimit:          limit.Config{Limit: orElse(c.Limits.LogoutCalls, -1), Window: c.Limits.LogoutWindow},
 		LoginFailuresAccount: orElse(c.Limits.LoginFailuresAccount, -1),

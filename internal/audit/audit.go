@@ -23,6 +23,7 @@ const (
 	TokenRefreshed    Event = "session_renewed"
 	TokenReused       Event = "authn_token_reuse"
 	TokenRevoked      Event = "authn_token_revoked"
+	TokenCreated      Event = "authn_token_created" // a canary, which belongs to no login
 	SessionLogout     Event = "session_logout"
 	SessionExpired    Event = "session_expired"
 	UserCreated       Event = "user_created"

@@ -43,3 +43,31 @@ func (a *activity) take() []store.Touch {
 	clear(a.seen)
 	return out
 }
+
+// idleAfter is how long after it was last seen a session is idle: the time-out,
+// and as long as activity may be on its way here from a verifier. Whoever was
+// active at a service a moment ago must not be logged out for being idle.
+func (a *Authority) idleAfter() time.Duration {
+	return a.cfg.IdleTimeout + time.Duration(a.idleWait.Load())
+}
+
+// reportDelay is how long activity can be on its way: a verifier sends it with
+// its next poll, which is when the last one has been held for a third of a
+// lease. Just after a start nobody is idle who may be known to a verifier that
+// has not come back yet.
+func (a *Authority) reportDelay() time.Duration {
+	const onTheWay = time.Second
+	if time.Now().Before(a.reunited) {
+		return 100 * 365 * 24 * time.Hour
+	}
+	for _, v := range a.feed.Verifiers() {
+		if v.Live {
+			return a.cfg.Lease/3 + onTheWay
+		}
+	}
+	return 0
+}
+
+// reunion is how long after a start verifiers may need to come back. They try
+// again at least each second, and a try takes two at most.
+const reunion = 5 * time.Second

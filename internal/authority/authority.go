@@ -131,6 +131,10 @@ type Authority struct {
 	keys     atomic.Pointer[ring]
 	apiKeys  atomic.Pointer[apiKeys]
 	activity activity
+	// idleWait is what idleAfter adds to the time-out, and reunited when the
+	// verifiers of before the start have come back.
+	idleWait atomic.Int64
+	reunited time.Time
 
 	// tokenLife is the longest life any access token was ever given. A
 	// revocation by epoch must be remembered that long.
@@ -181,11 +185,15 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Authority, error) {
 			return nil, fmt.Errorf("noting the life of access tokens: %w", err)
 		}
 	}
+	if state.LeaseLife > 0 {
+		a.reunited = time.Now().Add(reunion)
+	}
 	a.feed = feed.NewHub(a.feedConfig(state), feed.Base{Log: state.Head.LogID})
 	if a.log, err = revlog.Open(ctx, a.store, a.deny, a.feed, a.logger); err != nil {
 		return nil, err
 	}
 	a.feed.Loaded()
+	a.idleWait.Store(int64(a.reportDelay()))
 	if err := a.loadKeys(ctx); err != nil {
 		return nil, err
 	}

@@ -481,7 +481,7 @@ func TestAfterRestoreNothingFromBeforeIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	old, _ := db.State(t.Context())
-	if err := authority.AfterRestore(t.Context(), db); err != nil {
+	if err := authority.AfterRestore(t.Context(), db, 3*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	state, _ := db.State(t.Context())

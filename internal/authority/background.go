@@ -61,7 +61,8 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	}
 	now := a.clock.now()
 	if a.cfg.IdleTimeout > 0 {
-		f := store.SessionFilter{Live: true, AnyOrder: true, SeenBefore: now.Add(-a.cfg.IdleTimeout)}
+		a.idleWait.Store(int64(a.reportDelay()))
+		f := store.SessionFilter{Live: true, AnyOrder: true, SeenBefore: now.Add(-a.idleAfter())}
 		if err := a.sweep(ctx, f, curfew.ReasonIdle, true); err != nil {
 			return err
 		}

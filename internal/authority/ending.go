@@ -203,7 +203,7 @@ func (a *Authority) isIdle(s curfew.Session, now time.Time) bool {
 		return false
 	}
 	seen := later(s.LastSeenAt, a.activity.lastSeen(s.ID))
-	return now.Sub(seen) >= a.cfg.IdleTimeout
+	return now.Sub(seen) >= a.idleAfter()
 }
 
 func later(a, b time.Time) time.Time {

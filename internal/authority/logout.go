@@ -9,6 +9,7 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/audit"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/limit"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/curfewhq/curfew/internal/token"
@@ -279,6 +280,10 @@ func (a *Authority) logoutSubjects(ctx context.Context, mine []curfew.Session, f
 func (r Receipt) and(s Receipt) Receipt {
 	s.Seq, s.Ended, s.Verifiers = max(r.Seq, s.Seq), r.Ended+s.Ended, max(r.Verifiers, s.Verifiers)
 	s.Took = r.Took + s.Took
+	earlier := slices.DeleteFunc(slices.Clone(r.Unacknowledged), func(l feed.Lapse) bool {
+		return slices.ContainsFunc(s.Unacknowledged, func(m feed.Lapse) bool { return m.Verifier == l.Verifier && m.Instance == l.Instance })
+	})
+	s.Unacknowledged = append(earlier, s.Unacknowledged...)
 	return s
 }
 

@@ -51,6 +51,10 @@ type Config struct {
 		Retention    time.Duration `key:"retention" default:"720h" doc:"How long ended sessions stay listed."`
 	} `key:"sessions" doc:"Sessions"`
 
+	Feed struct {
+		Lease time.Duration `key:"lease" default:"3s" doc:"How long a verifier may answer without having heard from the authority. A longer lease means fewer polls, and a longer wait of a logout for a verifier that died."`
+	} `key:"feed" doc:"Verifiers"`
+
 	Password struct {
 		MemoryKiB   int           `key:"memory_kib" default:"19456" doc:"Memory of one argon2id hash in KiB."`
 		Iterations  int           `key:"iterations" default:"2" doc:"Passes of one argon2id hash."`

@@ -40,6 +40,7 @@ func TestDefault(t *testing.T) {
 	want.Keys.RotateEvery, want.Keys.Announce = 90*24*time.Hour, 24*time.Hour
 	want.Sessions.Lifetime, want.Sessions.Retention = 30*24*time.Hour, 30*24*time.Hour
 	want.Sessions.RefreshGrace, want.Sessions.AtMax = 10*time.Second, "end_oldest"
+	want.Feed.Lease = 3 * time.Second
 	want.Password.MemoryKiB, want.Password.Iterations, want.Password.Parallelism = 19456, 2, 1
 	want.Password.MaxWait = 5 * time.Second
 	want.Limits.LogoutCalls, want.Limits.LogoutWindow = 20, 5*time.Minute
@@ -87,6 +88,8 @@ func TestPrecedence(t *testing.T) {
 				values = [3]string{"64", "128", "256"}
 			case "sessions.refresh_grace":
 				values = [3]string{"11s", "1m30s", "2ms"}
+			case "feed.lease":
+				values = [3]string{"4s", "100ms", "1m"}
 			case "keys.rotate_every":
 				values = [3]string{"25h", "26h", "1000h"}
 			case "shutdown_timeout", "password.max_wait":
@@ -409,6 +412,9 @@ func TestValidate(t *testing.T) {
 		`limits.login_window is 0: must be 1s or more`:                                     func(c *Config) { c.Limits.LoginWindow = 0 },
 		`limits.logout_window is 25h: must be 24h or less`:                                 func(c *Config) { c.Limits.LogoutWindow = 25 * time.Hour },
 		`log.format is "xml": must be one of text, json`:                                   func(c *Config) { c.Log.Format = "xml" },
+		`feed.lease is 0: must be 100ms to 1m`:                                             func(c *Config) { c.Feed.Lease = 0 },
+		`feed.lease is 99ms: must be 100ms to 1m`:                                          func(c *Config) { c.Feed.Lease = 99 * time.Millisecond },
+		`feed.lease is 1m1s: must be 100ms to 1m`:                                          func(c *Config) { c.Feed.Lease = 61 * time.Second },
 		`shutdown_timeout is 0: must be 1s to 10m`:                                         func(c *Config) { c.ShutdownTimeout = 0 },
 	} {
 		c := Default()

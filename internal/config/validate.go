@@ -180,6 +180,9 @@ func (c Config) validateLives(v *validator) {
 		v.fail("keys.announce", "must be shorter than keys.rotate_every (%s)", formatDuration(c.Keys.RotateEvery))
 	}
 	v.between("keys.announce", c.Keys.Announce, 0, year)
+	// Below that the margin for clocks outweighs the lease; above it a logout
+	// would wait longer than clients do.
+	v.between("feed.lease", c.Feed.Lease, 100*time.Millisecond, time.Minute)
 }
 
 func (c Config) validatePassword(v *validator) {

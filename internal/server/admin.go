@@ -84,23 +84,6 @@ func parseTime(text string) (time.Time, error) {
 	return t.UTC(), err
 }
 
-func (s *Server) adminStatus(w http.ResponseWriter, r *http.Request, _ authority.Actor) error {
-	st, err := s.authority.State(r.Context())
-	if err != nil {
-		return err
-	}
-	live, err := s.authority.CountSessions(r.Context(), store.SessionFilter{Live: true})
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, map[string]any{
-		"version": s.version, "issuer": s.authority.Issuer(), "time": timestamp(s.authority.Now()),
-		"head": st.Head, "enforced": s.authority.Position().Seq, "audit_head": st.AuditHead,
-		"live_sessions": live, "remembered_revocations": s.authority.Denied(),
-	})
-	return nil
-}
-
 type adminUserBody struct {
 	*userBody
 	MustChange bool  `json:"must_change_password"`

@@ -103,6 +103,7 @@ var mapping = []struct {
 	{authority.ErrSamePassword, httpError{Status: 422, Code: "same_password", Msg: "The new password must differ from the old one"}},
 	{authority.ErrInvalidUser, httpError{Status: 422, Code: "invalid_user"}},
 	{authority.ErrInvalidName, httpError{Status: 422, Code: "invalid_name", Msg: "A name has 1 to 64 letters, digits and ._-:/"}},
+	{authority.ErrUnknownCanary, httpError{Status: 404, Code: "not_found", Msg: "There is no such canary"}},
 	{authority.ErrUnknownKey, httpError{Status: 404, Code: "not_found", Msg: "There is no such key"}},
 	{password.ErrTooShort, httpError{Status: 422, Code: "weak_password", Msg: "The password is too short: at least 8 characters"}},
 	{password.ErrTooLong, httpError{Status: 422, Code: "weak_password", Msg: "The password is too long: at most 1024 bytes"}},

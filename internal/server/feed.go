@@ -1,34 +1,44 @@
 package server
 
 import (
-	"encoding/json"
-	"io"
+	"context"
+	"errors"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/feed"
+	"github.com/curfewhq/curfew/internal/feed/feedhttp"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // openVerifier is what verifiers are called that need no key.
 const openVerifier = "anonymous"
 
-var errVerifierKey = &httpError{
-	Status: http.StatusUnauthorized, Code: "invalid_key", Msg: "A verifier's key is required; make one with 'curfew verifiers add NAME'", Bearer: "invalid_token",
-}
+// A verifier needs one error for every key that does not count: what it does
+// about them is the same.
+var (
+	errNoVerifierKey = &httpError{
+		Status: http.StatusUnauthorized, Code: "invalid_key", Msg: "A verifier's key is required; make one with 'curfew verifiers add NAME'", Bearer: "none",
+	}
+	errVerifierKey = &httpError{
+		Status: http.StatusUnauthorized, Code: "invalid_key", Msg: "This is not the key of a verifier, or it was removed", Bearer: "invalid_token",
+	}
+)
 
 // verifier returns the name of the verifier whose key came with a request.
 func (s *Server) verifier(r *http.Request) (string, error) {
 	secret, err := bearer(r)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoCredential):
+		return "", errNoVerifierKey
+	case err != nil:
 		return "", err
-	}
-	if secret == "" && s.openFeed {
+	case secret == "" && s.openFeed:
 		return openVerifier, nil
+	case secret == "":
+		return "", errNoVerifierKey
 	}
 	k, ok := s.authority.CheckAPIKey(secret)
 	if !ok || k.Kind != authority.KindVerifier {
@@ -43,31 +53,23 @@ func (s *Server) feedPoll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, feed.MaxPoll))
-	if err != nil {
-		return badRequest("The poll cannot be read, or is longer than %d bytes", feed.MaxPoll)
-	}
-	var p feed.Poll
-	if err := json.Unmarshal(body, &p); err != nil {
-		return badRequest("The poll is not the JSON object that docs/protocol.md describes")
-	}
-	g, err := s.authority.Feed().Poll(r.Context(), name, &p)
+	p, err := feedhttp.ReadPoll(w, r)
 	if err != nil {
 		return err
 	}
-	if g == nil {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+	// A server that stops does not wait for what only waits for news.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.running, cancel)()
+	g, err := s.authority.Feed().Poll(ctx, name, p)
+	if err != nil {
+		return err
 	}
 	// The key may have been removed while the poll waited.
 	if _, err := s.verifier(r); err != nil {
 		return err
 	}
-	out := g.Append(make([]byte, 0, 512+len(g.Lines)))
-	h := w.Header()
-	h["Content-Type"] = []string{feed.ContentType}
-	h["Content-Length"] = []string{strconv.Itoa(len(out))}
-	w.Write(out)
+	feedhttp.WriteGrant(w, g)
 	return nil
 }
 
@@ -82,27 +84,7 @@ func (s *Server) feedSnapshot(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(snapshotTimeout)); err != nil {
 		return err
 	}
-	snapshot := s.authority.Feed().Snapshot()
-	w.Header().Set("Content-Type", feed.ContentType)
-	w.Header().Set("Vary", "Accept-Encoding")
-	if !acceptsGzip(r) {
-		_, err := snapshot.WriteTo(w)
-		return err
-	}
-	w.Header().Set("Content-Encoding", "gzip")
-	return snapshot.WriteGzip(w)
-}
-
-func acceptsGzip(r *http.Request) bool {
-	for _, line := range r.Header.Values("Accept-Encoding") {
-		for _, coding := range strings.Split(line, ",") {
-			name, params, _ := strings.Cut(strings.TrimSpace(coding), ";")
-			if strings.EqualFold(strings.TrimSpace(name), "gzip") && strings.ReplaceAll(params, " ", "") != "q=0" {
-				return true
-			}
-		}
-	}
-	return false
+	return feedhttp.WriteSnapshot(w, r, s.authority.Feed().Snapshot())
 }
 
 // progressBody is how far a revocation has come.
@@ -130,7 +112,7 @@ func toProgress(rev curfew.Revocation, r feed.Receipt) progressBody {
 		RecordedAt: timestamp(r.RecordedAt), EnforcedAt: timestamp(r.EnforcedAt), Unacknowledged: toLapses(r.Unacknowledged),
 	}
 	for _, a := range r.Acks {
-		b.Acknowledged = append(b.Acknowledged, ackBody{a.Verifier, a.Instance, float64(a.Took.Microseconds()) / 1000})
+		b.Acknowledged = append(b.Acknowledged, ackBody{a.Verifier, a.Instance, milliseconds(a.Took)})
 	}
 	return b
 }

@@ -39,6 +39,7 @@ type M = map[string]any
 type options struct {
 	authority.Config
 	trusted []string                      // proxies
+	open    bool                          // verifiers need no key
 	wrap    func(store.Store) store.Store // around the store
 }
 
@@ -117,6 +118,7 @@ func start(t *testing.T, o options) *fixture {
 	}
 	if f.server, err = server.New(server.Config{
 		Authority: f.Authority, Addresses: addresses, Metrics: metrics, Logger: logger, Version: "test",
+		InsecureOpenFeed: o.open,
 	}); err != nil {
 		t.Fatal(err)
 	}

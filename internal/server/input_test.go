@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/curfewhq/curfew"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -36,6 +37,7 @@ func (f *fixture) everyCall(t *testing.T, k tokens) []good {
 		"POST /logout/all":                {"refresh_token": k.refresh},
 		"POST /revoke":                    {"token": k.refresh},
 		"POST /introspect":                {"token": k.access},
+		"POST /feed/poll":                 {"instance": curfew.NewID(), "poll": 1},
 		"POST /reauthenticate":            {"password": alicePassword},
 		"PUT /user":                       {"name": "Alice"},
 		"POST /admin/users":               {"email": "new@example.com", "password": "a long password"},
@@ -61,6 +63,8 @@ func (f *fixture) everyCall(t *testing.T, k tokens) []good {
 			g.credential = f.operator
 		case slices.Contains(o.secured, "accessToken"):
 			g.credential = k.access
+		case slices.Contains(o.secured, "verifierKey"):
+			g.credential = f.verifier
 		}
 		if (g.body == nil) != (o.body == nil) {
 			t.Fatalf("%s: the test has no body for it, or one too many", name)
@@ -83,6 +87,10 @@ func spoil(t *testing.T, status int, code string, calls func(g good, bob string)
 	for _, g := range f.everyCall(t, k) {
 		if !g.answers(status) {
 			continue
+		}
+		code := code
+		if status == 401 && strings.HasPrefix(g.path, "/feed/") {
+			code = "invalid_key" // one for all that is wrong with a key: docs/protocol.md
 		}
 		for i, opts := range calls(g, bobs.access) {
 			n++
@@ -213,6 +221,12 @@ func TestWrongTypesAreRefusedEverywhere(t *testing.T) {
 			switch {
 			case schema["type"] == "array":
 				bad = []any{1, true, "x", M{}, []int{1}, []any{[]string{"x"}}}
+			case schema["type"] == "integer":
+				bad = []any{"1", true, []int{1}, M{}, 1.5, -1}
+			case schema["type"] == "boolean":
+				bad = []any{1, "true", []bool{true}, M{}}
+			case schema["type"] == "object":
+				bad = []any{1, true, "x", []string{"x"}, M{"x": "y"}}
 			case strings.HasSuffix(fmt.Sprint(schema["$ref"]), "/Flag"):
 				if g.name == "POST /token" || g.name == "PUT /user" {
 					continue // they belong to the other grant, and to a change of password

@@ -62,7 +62,7 @@ func TestIntrospectionSaysWhatTheTokenSays(t *testing.T) {
 		want := M{
 			"active": true, "token_type": "Bearer", "iss": f.URL, "sub": f.admin.ID, "aud": []any{"orders"}, "client_id": "default",
 			"username": "admin@example.com", "exp": float64(c.Exp), "iat": float64(c.Iat), "auth_time": float64(c.AuthTime),
-			"jti": c.ID, "sid": admin.session, "roles": []any{"admin"},
+			"jti": c.ID, "sid": admin.session, "roles": []any{"admin"}, "email": "admin@example.com",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("introspection (-want +got):\n%s", diff)

@@ -9,14 +9,20 @@ import (
 	"time"
 
 	"github.com/curfewhq/curfew/internal/authority"
+	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/netaddr"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // callTimeout bounds a call as a whole: waiting for a password hash, for the
-// store, for a revocation to be in force. Past it the answer is 503 and nothing
-// is promised.
+// store. Past it the answer is 503 and nothing is promised.
 const callTimeout = 30 * time.Second
+
+// endTimeout is callTimeout for calls that end something. They may have to wait
+// until the lease of a verifier that died is over.
+func endTimeout(lease time.Duration) time.Duration {
+	return max(callTimeout, feed.Wait(lease)+10*time.Second)
+}
 
 // Config is what a Server works with.
 type Config struct {
@@ -38,8 +44,12 @@ type Server struct {
 	logger    *slog.Logger
 	version   string
 	openFeed  bool
+	ending    time.Duration // endTimeout of the leases that are given
 	mux       *http.ServeMux
 	routes    []string
+
+	running context.Context // until Drain
+	drain   context.CancelFunc
 }
 
 // New wires the routes.
@@ -60,18 +70,20 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		authority: c.Authority, addresses: c.Addresses, metrics: c.Metrics,
 		logger: c.Logger, version: c.Version, openFeed: c.InsecureOpenFeed, mux: http.NewServeMux(),
+		ending: endTimeout(c.Authority.Policy().Lease),
 	}
+	s.running, s.drain = context.WithCancel(context.Background())
 
 	s.handle("POST /token", s.token)
-	s.handle("POST /logout", finish(s.logout))
-	s.handle("POST /logout/all", finish(s.logoutAll))
-	s.handle("POST /revoke", finish(s.revoke))
+	s.handle("POST /logout", s.finish(s.logout))
+	s.handle("POST /logout/all", s.finish(s.logoutAll))
+	s.handle("POST /revoke", s.finish(s.revoke))
 	s.handle("POST /introspect", s.introspect)
 	s.handle("POST /reauthenticate", s.reauthenticate)
 	s.handle("GET /user", s.user)
 	s.handle("PUT /user", s.updateUser)
 	s.handle("GET /sessions", s.sessions)
-	s.handle("DELETE /sessions/{id}", finish(s.endSession))
+	s.handle("DELETE /sessions/{id}", s.finish(s.endSession))
 
 	s.handle("POST /feed/poll", s.feedPoll)
 	s.handle("GET /feed/snapshot", s.feedSnapshot)
@@ -83,20 +95,22 @@ func New(c Config) (*Server, error) {
 	s.handle("GET /admin/users", s.operator(s.adminUsers))
 	s.handle("POST /admin/users", s.operator(s.adminCreateUser))
 	s.handle("GET /admin/users/{id}", s.operator(s.adminUser))
-	s.handle("DELETE /admin/users/{id}", finish(s.operator(s.endUser("User deleted", s.authority.DeleteUser))))
-	s.handle("POST /admin/users/{id}/logout", finish(s.operator(s.adminLogoutUser)))
-	s.handle("POST /admin/users/{id}/disable", finish(s.operator(s.endUser("User disabled", s.authority.DisableUser))))
+	s.handle("DELETE /admin/users/{id}", s.finish(s.operator(s.endUser("User deleted", s.authority.DeleteUser))))
+	s.handle("POST /admin/users/{id}/logout", s.finish(s.operator(s.adminLogoutUser)))
+	s.handle("POST /admin/users/{id}/disable", s.finish(s.operator(s.endUser("User disabled", s.authority.DisableUser))))
 	s.handle("POST /admin/users/{id}/enable", s.operator(s.adminEnableUser))
-	s.handle("POST /admin/users/{id}/password", finish(s.operator(s.adminSetPassword)))
+	s.handle("POST /admin/users/{id}/password", s.finish(s.operator(s.adminSetPassword)))
 	s.handle("GET /admin/sessions", s.operator(s.adminSessions))
-	s.handle("DELETE /admin/sessions/{id}", finish(s.operator(s.adminEndSession)))
-	s.handle("POST /admin/sessions/end", finish(s.operator(s.adminBulkEnd)))
-	s.handle("POST /admin/logout", finish(s.operator(s.adminLogout)))
+	s.handle("DELETE /admin/sessions/{id}", s.finish(s.operator(s.adminEndSession)))
+	s.handle("POST /admin/sessions/end", s.finish(s.operator(s.adminBulkEnd)))
+	s.handle("POST /admin/logout", s.finish(s.operator(s.adminLogout)))
 	s.handle("GET /admin/revocations", s.operator(s.adminRevocations))
 	s.handle("GET /admin/revocations/{seq}", s.operator(s.adminRevocation))
+	s.handle("POST /admin/canary", s.operator(s.adminMakeCanary))
+	s.handle("DELETE /admin/canary/{id}", s.finish(s.operator(s.adminEndCanary)))
 	s.handle("GET /admin/keys", s.operator(s.adminKeys))
 	s.handle("POST /admin/keys/rotate", s.operator(s.adminRotateKeys))
-	s.handle("POST /admin/keys/{kid}/revoke", finish(s.operator(s.adminRevokeKey)))
+	s.handle("POST /admin/keys/{kid}/revoke", s.finish(s.operator(s.adminRevokeKey)))
 	s.handle("GET /admin/verifiers", s.operator(s.adminVerifiers))
 	s.handle("POST /admin/verifiers", s.operator(s.createAPIKey(authority.KindVerifier)))
 	s.handle("DELETE /admin/verifiers/{name}", s.operator(s.deleteAPIKey(authority.KindVerifier)))
@@ -160,13 +174,22 @@ func (s *Server) wrap(route string, h handler) http.Handler {
 // finish carries a call to its end though its client hangs up. Browsers abort
 // the requests of a page that is left, and leaving the page is what comes after
 // a logout.
-func finish(h handler) handler {
+func (s *Server) finish(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.ending)
 		defer cancel()
+		if s.ending > callTimeout {
+			// An answer that comes later than usual must still find its way.
+			// Where there are no deadlines there is none to move.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.ending + 10*time.Second))
+		}
 		return h(w, r.WithContext(ctx))
 	}
 }
+
+// Drain answers the polls that wait, and those that still come, so that a
+// server that stops need not wait for them.
+func (s *Server) Drain() { s.drain() }
 
 // recorder notes the status.
 type recorder struct {
