@@ -135,13 +135,18 @@ func statTime(stat string) time.Duration {
 }
 
 // residentBytes returns what a process holds in memory, or 0.
-func residentBytes(pid int) int64 {
+func residentBytes(pid int) int64 { return statusBytes(pid, "VmRSS:") }
+
+// peakBytes returns the most that it ever held, or 0.
+func peakBytes(pid int) int64 { return statusBytes(pid, "VmHWM:") }
+
+func statusBytes(pid int, field string) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return kib << 10
 		}

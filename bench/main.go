@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/curfewhq/curfew/bench/rig"
 )
 
 // options is what the flags say.
@@ -27,9 +29,15 @@ type options struct {
 }
 
 func main() {
-	if s := os.Getenv(serverEnv); s != "" {
-		if err := serve(s); err != nil {
-			fmt.Fprintln(os.Stderr, "bench server:", err)
+	for env, as := range map[string]func(string) error{
+		serverEnv: serve, nodeEnv: serveNode, hubEnv: serveHub, rig.SwarmEnv: serveSwarm,
+	} {
+		s := os.Getenv(env)
+		if s == "" {
+			continue
+		}
+		if err := as(s); err != nil {
+			fmt.Fprintln(os.Stderr, "bench", strings.ToLower(env)+":", err)
 			os.Exit(1)
 		}
 		return

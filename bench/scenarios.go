@@ -36,6 +36,11 @@ var scenarios = []struct {
 	{"storm", (*bench).storm},
 	{"growth", (*bench).growth},
 	{"million", (*bench).million},
+	{"guard", (*bench).guard},
+	{"requests", (*bench).requests},
+	{"enforce", (*bench).enforce},
+	{"fanout", (*bench).fanout},
+	{"verifier", (*bench).verifier},
 }
 
 func scenarioNames() []string {

@@ -62,7 +62,7 @@ type reply struct {
 }
 
 // session is what a login gives out.
-type session struct{ ID, Access, Refresh string }
+type session struct{ ID, Subject, Access, Refresh string }
 
 // serve is the server's process. It ends when its standard input does.
 func serve(text string) error {
