@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,12 +112,13 @@ type Guard struct {
 	follower *feed.Follower
 	verifier *verify.Verifier
 	running  running
-	opaque   *opaqueCache
-	asked    fresh.Group[string, *Claims]
-	asking   chan struct{} // bounds the introspections under way
-	// lookedUp is when the keys were last asked for because of an unknown kid,
-	// in nanoseconds of the monotonic clock.
-	lookedUp atomic.Int64
+	keys     atomic.Pointer[token.KeySet]
+	// opaque is replaced together with the denylist: answers from before say
+	// nothing in another log.
+	opaque  atomic.Pointer[opaqueCache]
+	asked   fresh.Group[string, *Claims]
+	asking  chan struct{} // bounds the introspections under way
+	lookUps lookUps
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -154,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
-	g := &Guard{cfg: cfg, client: client, opaque: newOpaqueCache(), asking: make(chan struct{}, maxAsking)}
+	g := &Guard{cfg: cfg, client: client, asking: make(chan struct{}, maxAsking)}
 	g.verifier = verify.New(verify.Config{
 		Audience: cfg.Audience, Denylist: denylist.New(), CacheSize: cfg.CacheSize,
 		Clock: func() (time.Time, error) { return g.follower.Now() },
@@ -210,7 +212,7 @@ func (g *Guard) Close() error {
 		defer cancel()
 		g.closed = g.follower.Close(ctx)
 		g.stopped.Wait()
-		g.running.cancelAll(ErrClosed)
+		g.cancel(g.running.each(func(*work) error { return ErrClosed }))
 		g.client.CloseIdle()
 	})
 	return g.closed
@@ -242,17 +244,19 @@ func (g *Guard) Status() Status {
 
 const (
 	watchEvery = 100 * time.Millisecond
-	// staleGrace is how long requests that run may outlive the lease. The
+	// staleGrace is how long requests may run without a lease, those too that
+	// began when there was none because the authority was asked about them. The
 	// authority calls their end enforced a little later than the lease ends
-	// here, and a request may outlive that by a second.
-	staleGrace = 500 * time.Millisecond
+	// here, and a request may outlive that by a second, of which it needs
+	// watchEvery until that is seen, and cutOffAfter.
+	staleGrace = time.Second - watchEvery - cutOffAfter
 )
 
 // watch cancels what runs when the lease is lost for good, and reports changes.
 func (g *Guard) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	stale, since := true, time.Now()
+	stale := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -260,8 +264,8 @@ func (g *Guard) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		_, err := g.follower.Now()
-		if now := err != nil; now != stale {
-			stale, since = now, time.Now()
+		was := stale
+		if stale = err != nil; stale != was {
 			g.cfg.Metrics.Stale(stale)
 			if stale {
 				g.cfg.Logger.Error("this guard is stale: it has lost its lease and refuses with 503", "err", g.follower.Status().Err)
@@ -269,10 +273,23 @@ func (g *Guard) watch(ctx context.Context) {
 				g.cfg.Logger.Info("this guard has a lease")
 			}
 		}
-		if stale && time.Since(since) >= staleGrace && !g.cfg.InsecureOutliveLease {
-			g.cfg.Metrics.Cancelled(g.running.cancelAll(errLeaseLost))
+		if (stale || was) && !g.cfg.InsecureOutliveLease {
+			g.cancel(g.running.each(func(w *work) error { return w.unsureFor(stale, time.Now()) }))
 		}
 	}
+}
+
+// unsureFor returns why w must end if it has run without a lease for too long.
+func (w *work) unsureFor(stale bool, now time.Time) error {
+	switch {
+	case !stale:
+		w.unsure = time.Time{}
+	case w.unsure.IsZero():
+		w.unsure = now
+	case now.Sub(w.unsure) >= staleGrace:
+		return errLeaseLost
+	}
+	return nil
 }
 
 var errLeaseLost = fmt.Errorf("%w: the lease ran out while the request was running", curfew.ErrStale)
@@ -282,12 +299,50 @@ type target struct{ g *Guard }
 
 // Replace implements [feed.Target].
 func (t target) Replace(set *denylist.Set) {
-	t.g.verifier.Replace(set)
-	t.g.cancel(t.g.running.denied(t.g.verifier))
+	g := t.g
+	g.verifier.Replace(set)
+	g.opaque.Store(newOpaqueCache())
+	g.cancel(g.running.each(g.replaced))
+}
+
+// replaced returns why w ends when another denylist takes the place of the one
+// that it was accepted under, as after the restore of a backup. What began with
+// a token from before the horizon ends as well: its session may have ended in
+// what the snapshot has forgotten.
+func (g *Guard) replaced(w *work) error {
+	switch err := g.judge(w.claims); {
+	case errors.Is(err, curfew.ErrRevoked) || errors.Is(err, curfew.ErrExpired):
+		return &EndedError{Session: w.claims.Session}
+	case err != nil || w.claims.KeyID == "":
+		// The authority's word for a cookie is from before, too.
+		return errReplaced
+	}
+	return nil
+}
+
+var errReplaced = fmt.Errorf("%w: it took a snapshot while the request was running", curfew.ErrStale)
+
+// judge judges again what was accepted a moment or longer ago. The position in a
+// token does not kill it in a log that was restored from a backup and is shorter:
+// that its key is gone does.
+func (g *Guard) judge(c *Claims) error {
+	if err := g.verifier.Denied(c); err != nil || c.KeyID == "" {
+		return err
+	}
+	if keys := g.keys.Load(); keys != nil {
+		if _, ok := keys.Lookup(c.KeyID); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: its key is no longer in use", curfew.ErrInvalidToken)
 }
 
 // SetIssuer implements [feed.Target].
-func (t target) SetIssuer(issuer string, keys *token.KeySet) { t.g.verifier.SetIssuer(issuer, keys) }
+func (t target) SetIssuer(issuer string, keys *token.KeySet) {
+	t.g.keys.Store(keys)
+	t.g.verifier.SetIssuer(issuer, keys)
+	t.g.lookUps.announce()
+}
 
 // Applied implements [feed.Target].
 func (t target) Applied(entries []curfew.Revocation) {
@@ -299,6 +354,7 @@ func (t target) Applied(entries []curfew.Revocation) {
 // cancel ends requests, without holding up the acknowledgement: what a
 // cancelled context sets off is the service's own code.
 func (g *Guard) cancel(list []ending) {
+	list = slices.DeleteFunc(list, func(e ending) bool { return !e.mark() })
 	if len(list) == 0 {
 		return
 	}

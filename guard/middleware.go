@@ -30,7 +30,11 @@ const BackgroundHeader = "Curfew-Background"
 // Middleware lets requests through whose credential counts, and refuses the
 // others: 401 if it does not count, 503 if the guard cannot know. The request's
 // context has the claims, see [FromContext], and is cancelled with the cause
-// [EndedError] when the session ends while the request runs.
+// [EndedError] when the session ends while the request runs. From then on its
+// handler writes nothing any more: where it has written nothing yet the answer is
+// the refusal, and otherwise the connection is broken off if an attempt to write
+// shows that the answer is not whole. Half a second later the connection is
+// closed if the handler still runs.
 func (g *Guard) Middleware(next http.Handler) http.Handler { return g.Route(Route{})(next) }
 
 // Route returns the middleware of a route that is guarded in its own way.
@@ -44,6 +48,7 @@ func (g *Guard) Route(route Route) func(http.Handler) http.Handler {
 }
 
 func (g *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler, route *Route) {
+	under := g.opaque.Load()
 	c, err := g.check(r, route.Mode)
 	if err == ErrNoCredential && route.Optional {
 		g.cfg.Metrics.Checked(Anonymous)
@@ -55,7 +60,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler,
 		return
 	}
 	resp := &response{ResponseWriter: w}
-	ctx, work, err := g.enter(r.Context(), c, resp)
+	ctx, work, err := g.enter(r.Context(), c, resp, under)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
@@ -71,6 +76,9 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler,
 		g.follower.Seen(c.Session)
 	}
 	next.ServeHTTP(resp, r.WithContext(ctx))
+	if over := work.over.Load(); over != nil {
+		resp.finish(func(w http.ResponseWriter) { g.answer(w, r, *over) })
+	}
 }
 
 var crossOrigin = http.NewCrossOriginProtection()
@@ -86,7 +94,7 @@ func (g *Guard) check(r *http.Request, mode Mode) (*Claims, error) {
 		if raw == "" {
 			continue
 		}
-		if source.Ambient && crossOrigin.Check(r) != nil {
+		if source.Ambient && fromElsewhere(r) {
 			return nil, ErrCrossOrigin
 		}
 		return g.verify(r.Context(), raw, mode)
@@ -94,31 +102,83 @@ func (g *Guard) check(r *http.Request, mode Mode) (*Claims, error) {
 	return nil, ErrNoCredential
 }
 
-// Enter ties work to a session that was verified: the context that it returns
-// has the claims, and is cancelled when the session ends. The caller calls end
-// when the work is done. It is what Middleware does with a request, for
-// transports other than HTTP. Its error is that of a session that has ended
-// since it was verified.
-func (g *Guard) Enter(ctx context.Context, c *Claims) (_ context.Context, end func(), err error) {
-	ctx, w, err := g.enter(ctx, c, nil)
+// fromElsewhere reports whether another site caused a request that may change
+// something.
+func fromElsewhere(r *http.Request) bool {
+	if r.Header["Upgrade"] != nil {
+		// Cross-site WebSocket hijacking (CWE-1385): the handshake is a GET,
+		// and what comes after it is not only read.
+		shaking := *r
+		shaking.Method = http.MethodPost
+		r = &shaking
+	}
+	return crossOrigin.Check(r) != nil
+}
+
+// Admit is Verify and Enter in one: it is what Middleware does with a request,
+// for transports other than HTTP. Without a credential, and where the route says
+// that none is needed, the context is ctx and there are no claims. The caller
+// calls end when the work is done.
+func (g *Guard) Admit(ctx context.Context, credential string, route Route) (_ context.Context, end func(), err error) {
+	if route.Mode == Default {
+		route.Mode = g.cfg.Mode
+	}
+	if credential == "" {
+		if route.Optional {
+			g.cfg.Metrics.Checked(Anonymous)
+			return ctx, func() {}, nil
+		}
+		g.cfg.Metrics.Checked(NoCredential)
+		return nil, nil, ErrNoCredential
+	}
+	under := g.opaque.Load()
+	var w *work
+	c, err := g.verify(ctx, credential, route.Mode)
+	if err == nil {
+		ctx, w, err = g.enter(ctx, c, nil, under)
+	}
+	g.cfg.Metrics.Checked(verdictOf(err))
 	if err != nil {
 		return nil, nil, err
 	}
-	return ctx, func() {
-		w.remove()
-		w.cancel(nil)
-	}, nil
+	if !route.Background {
+		g.follower.Seen(c.Session)
+	}
+	return ctx, w.finish, nil
 }
 
-func (g *Guard) enter(ctx context.Context, c *Claims, resp *response) (context.Context, *work, error) {
+// Enter ties work to a session that was verified: the context that it returns
+// has the claims, and is cancelled when the session ends. The caller calls end
+// when the work is done. Its error is that of a session that has ended since it
+// was verified.
+func (g *Guard) Enter(ctx context.Context, c *Claims) (_ context.Context, end func(), err error) {
+	ctx, w, err := g.enter(ctx, c, nil, g.opaque.Load())
+	if err != nil {
+		return nil, nil, err
+	}
+	return ctx, w.finish, nil
+}
+
+// finish is the end of work that has no response.
+func (w *work) finish() {
+	w.remove()
+	w.cancel(nil)
+}
+
+func (g *Guard) enter(ctx context.Context, c *Claims, resp *response, under *opaqueCache) (context.Context, *work, error) {
 	inner, cancel := context.WithCancelCause(ctx)
 	w := &work{claims: c, cancel: cancel, response: resp}
 	if resp != nil {
-		resp.ctx, resp.work = inner, w
+		resp.work = w
 	}
 	g.running.add(w)
-	// What was revoked before the work was registered has not found it.
-	if err := g.verifier.Denied(c); err != nil {
+	// What was revoked before the work was registered has not found it, nor has
+	// another log that came since it was verified.
+	err := g.judge(c)
+	if err == nil && g.opaque.Load() != under {
+		err = errReplaced
+	}
+	if err != nil {
 		w.remove()
 		cancel(nil)
 		return nil, nil, err
@@ -151,6 +211,10 @@ func FromContext(ctx context.Context) (c *Claims, ok bool) {
 
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	g.cfg.Metrics.Checked(verdictOf(err))
+	g.answer(w, r, err)
+}
+
+func (g *Guard) answer(w http.ResponseWriter, r *http.Request, err error) {
 	if g.cfg.Refused != nil {
 		g.cfg.Refused(w, r, err)
 		return

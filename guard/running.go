@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/curfewhq/curfew"
-	"github.com/curfewhq/curfew/internal/verify"
 )
 
 // EndedError is the cause with which the context of a request is cancelled when
@@ -31,11 +31,16 @@ func (e *EndedError) Unwrap() error { return curfew.ErrRevoked }
 
 // work is a request that was let through and has not finished.
 type work struct {
-	claims     *Claims
-	cancel     context.CancelCauseFunc
-	response   *response // nil where there is none
+	claims   *Claims
+	cancel   context.CancelCauseFunc
+	response *response // nil where there is none
+	// over is why the guard has ended it; nil while it has not.
+	over   atomic.Pointer[error]
+	unsure time.Time // since when there is no lease; watch alone uses it
+
 	part       *part
 	prev, next *work // of the same session
+	removed    bool
 }
 
 // running is the requests that were let through, by session. It is sharded,
@@ -75,10 +80,17 @@ func (r *running) add(w *work) {
 	p.mu.Unlock()
 }
 
-// remove forgets a request that has finished.
+// remove forgets a request that has finished. It may be called again: what is
+// ended by its caller may be ended by the close of its connection too, and a
+// request that was removed twice would take others of its session out of reach.
 func (w *work) remove() {
 	p := w.part
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.removed {
+		return
+	}
+	w.removed = true
 	if w.next != nil {
 		w.next.prev = w.prev
 	}
@@ -91,7 +103,6 @@ func (w *work) remove() {
 		delete(p.sessions, w.claims.Session)
 	}
 	p.n--
-	p.mu.Unlock()
 }
 
 func (r *running) len() int {
@@ -109,6 +120,10 @@ type ending struct {
 	*work
 	cause error
 }
+
+// mark notes why the request ends, and reports false if it was ended before.
+// What is marked writes nothing any more.
+func (e ending) mark() bool { return e.over.CompareAndSwap(nil, &e.cause) }
 
 // end cancels the request, and cuts it off if it has not ended a little later.
 func (e ending) end() {
@@ -170,26 +185,15 @@ func ends(e *curfew.Revocation, c *Claims) bool {
 	return c.Ver < e.Seq // everything, and what a newer authority means
 }
 
-// denied returns the requests that the denylist of v ends, after a snapshot. What
-// began with a token from before the horizon ends as well: its session may have
-// ended in what the snapshot has forgotten.
-func (r *running) denied(v *verify.Verifier) []ending {
+// each returns the requests that why gives a reason to end.
+func (r *running) each(why func(w *work) error) []ending {
 	var out []ending
 	for _, w := range r.all() {
-		if v.Denied(w.claims) != nil {
-			out = append(out, ending{w, &EndedError{Session: w.claims.Session}})
+		if cause := why(w); cause != nil {
+			out = append(out, ending{w, cause})
 		}
 	}
 	return out
-}
-
-// cancelAll ends everything, and returns how much that was.
-func (r *running) cancelAll(cause error) int {
-	all := r.all()
-	for _, w := range all {
-		ending{w, cause}.end()
-	}
-	return len(all)
 }
 
 func (r *running) all() []*work {

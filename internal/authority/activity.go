@@ -60,10 +60,8 @@ func (a *Authority) reportDelay() time.Duration {
 	if time.Now().Before(a.reunited) {
 		return 100 * 365 * 24 * time.Hour
 	}
-	for _, v := range a.feed.Verifiers() {
-		if v.Live {
-			return a.cfg.Lease/3 + onTheWay
-		}
+	if a.feed.Live() > 0 {
+		return a.cfg.Lease/3 + onTheWay
 	}
 	return 0
 }

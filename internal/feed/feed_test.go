@@ -1,10 +1,8 @@
 package feed_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"testing"
@@ -12,10 +10,7 @@ import (
 	"time"
 
 	"github.com/curfewhq/curfew"
-	"github.com/curfewhq/curfew/internal/denylist"
 	"github.com/curfewhq/curfew/internal/feed"
-	"github.com/curfewhq/curfew/internal/token"
-	"github.com/curfewhq/curfew/internal/verify"
 )
 
 func TestEnforcedMeansRefused(t *testing.T) {
@@ -85,76 +80,6 @@ func TestADeadVerifierDelaysByOneLease(t *testing.T) {
 		if v := r.authority().Verifiers(); !slices.ContainsFunc(v, func(v feed.Verifier) bool { return v.Name == "bad" && v.Live }) {
 			t.Errorf("verifiers %+v", v)
 		}
-	})
-}
-
-// Rule 6: leases of before a restart are waited out, and not the second time.
-func TestAfterARestartOldLeasesAreWaitedOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		s := r.service("s")
-		s.link.set(true) // its lease is all that is left of it
-		time.Sleep(10 * time.Millisecond)
-		sid := curfew.NewID()
-		raw := r.token(sid)
-		r.stop()
-		r.start()
-		began := time.Now()
-		if _, err := r.authority().Wait(t.Context(), r.revoke(sid)); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took != feed.Wait(3*time.Second) {
-			t.Errorf("took %v", took)
-		}
-		r.want(s, raw, curfew.ErrStale)
-		began = time.Now()
-		if _, err := r.authority().Wait(t.Context(), r.revoke(curfew.NewID())); err != nil || time.Since(began) > 0 {
-			t.Errorf("the second logout took %v, %v", time.Since(began), err)
-		}
-	})
-}
-
-// Rule 12.
-func TestAReleasedLeaseIsNotWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		s := r.service("s")
-		sid := curfew.NewID()
-		raw := r.token(sid)
-		if err := s.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		s.stop()
-		r.want(s, raw, curfew.ErrStale)
-		began := time.Now()
-		receipt, err := r.authority().Wait(t.Context(), r.revoke(sid))
-		if err != nil || receipt.Verifiers != 0 || time.Since(began) > 0 {
-			t.Errorf("receipt %+v after %v, %v", receipt, time.Since(began), err)
-		}
-	})
-}
-
-// A restored authority: the same positions, another history.
-func TestARestoredAuthorityForcesASnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		s := r.service("s")
-		for range 20 {
-			r.revoke(curfew.NewID())
-		}
-		synctest.Wait()
-		if got := s.Status().Position.Seq; got != 20 {
-			t.Fatalf("applied %d", got)
-		}
-		r.restore("log-2", r.entries[:5])
-		sid := curfew.NewID()
-		r.revoke(sid)
-		time.Sleep(2 * time.Second)
-		if p := s.Status().Position; p.LogID != "log-2" || p.Seq != 6 {
-			t.Errorf("position %+v", p)
-		}
-		r.want(s, r.token(sid), curfew.ErrRevoked)
-		r.want(s, r.token(curfew.NewID()), nil)
 	})
 }
 

@@ -278,19 +278,21 @@ func (f *Follower) accept(p *Poll, sent Instant, body []byte) (*Grant, error) {
 	for i := range entries {
 		f.set.Apply(entries[i])
 	}
-	if keys != nil {
+	// Keys are new compared with those that were asked with. If others came
+	// meanwhile, these may be older; the next poll tells.
+	if keys != nil && p.Keys == f.keys {
 		f.cfg.Target.SetIssuer(g.Keys.Issuer, keys)
 		f.keys = g.Keys.Version
 	}
 	if fault.On(fault.LeaseFromReceipt) {
 		sent = received
 	}
+	f.report.Store(g.ReportSeen) // before the lease: activity counts from the first
 	f.extend(sent, g)
 	f.log, f.heard = g.Log, received
 	if g.Seq >= f.applied {
 		f.applied, f.hash = g.Seq, g.Hash
 	}
-	f.report.Store(g.ReportSeen)
 	if len(entries) > 0 {
 		f.cfg.Target.Applied(entries)
 	}
@@ -381,7 +383,7 @@ func parseKeys(k *Keys) (*token.KeySet, error) {
 // brings no lease: the poll after it does.
 func (f *Follower) takeSnapshot(ctx context.Context) error {
 	f.mu.Lock()
-	log, applied := f.log, f.applied
+	log, applied, had := f.log, f.applied, f.keys
 	f.mu.Unlock()
 	body, err := f.cfg.Transport.Snapshot(ctx)
 	if err != nil {
@@ -417,7 +419,7 @@ func (f *Follower) takeSnapshot(ctx context.Context) error {
 	if old := f.set.Horizon(); old.After(time.Unix(h.Horizon, 0)) {
 		set.Forget(old)
 	}
-	if keys != nil {
+	if keys != nil && had == f.keys {
 		f.cfg.Target.SetIssuer(h.Keys.Issuer, keys)
 		f.keys = h.Keys.Version
 	}
@@ -446,6 +448,7 @@ func readSnapshot(body io.Reader, limit int) (*SnapshotHeader, *denylist.Set, er
 		return nil, nil, errFull
 	}
 	set := denylist.New()
+	set.Reserve(int(min(h.Entries, maxReserve)))
 	set.Floors(h.Everything, h.Clients)
 	for seq := h.Seq - curfew.Seq(h.Entries) + 1; seq <= h.Seq; seq++ {
 		text, err := readLine(r, maxLine)
@@ -469,7 +472,11 @@ func readSnapshot(body io.Reader, limit int) (*SnapshotHeader, *denylist.Set, er
 	return &h, set, nil
 }
 
-const maxLine = 1 << 16
+const (
+	maxLine = 1 << 16
+	// maxReserve bounds what is set aside for entries that were only announced.
+	maxReserve = 2_000_000
+)
 
 // readLine returns a line with its end, valid until the next read.
 func readLine(r *bufio.Reader, limit int) ([]byte, error) {
@@ -582,7 +589,18 @@ func (f *Follower) confirm(ctx context.Context) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
+		if !f.tookKeys(g) {
+			continue
+		}
 		return time.UnixMicro(g.TimeUS), nil
 	}
 	return time.Time{}, ErrSnapshotRequired
+}
+
+// tookKeys reports whether the keys that came with g, if any, are those that
+// are in place.
+func (f *Follower) tookKeys(g *Grant) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return g.Keys == nil || g.Keys.Version == f.keys
 }

@@ -63,6 +63,7 @@ type Hub struct {
 	head    curfew.Position
 	keys    *Keys
 	changed chan struct{} // closed and replaced when head or keys change
+	drops   int           // how often Drop was called
 
 	leases  map[leaseKey]*lease
 	live    *list.List // of *lease, in order of expiry: all leases are equally long
@@ -217,6 +218,13 @@ func (h *Hub) announce() {
 // are [ErrBadPoll], [ErrSnapshotRequired], [ErrTooManyVerifiers], those of
 // HubConfig.Note, and ctx's. A release is answered with nil.
 func (h *Hub) Poll(ctx context.Context, verifier string, p *Poll) (*Grant, error) {
+	return h.PollWhile(ctx, verifier, p, func() error { return nil })
+}
+
+// PollWhile is Poll for a verifier that may lose its right to poll while it
+// waits: allowed says, with the error to answer, just before a lease is given.
+// It must not block.
+func (h *Hub) PollWhile(ctx context.Context, verifier string, p *Poll, allowed func() error) (*Grant, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -251,6 +259,9 @@ func (h *Hub) Poll(ctx context.Context, verifier string, p *Poll) (*Grant, error
 		if err := h.place(p); err != nil {
 			return nil, err
 		}
+	}
+	if err := allowed(); err != nil {
+		return nil, err
 	}
 	g := &Grant{
 		Poll: p.Poll, Confirm: p.Confirm, Log: h.head.LogID, Seq: h.head.Seq, Hash: hashText(h.head),
@@ -349,7 +360,7 @@ func (h *Hub) lapse(now time.Duration) {
 	for e := h.live.Front(); e != nil; e = h.live.Front() {
 		l := e.Value.(*lease)
 		if l.expires > now {
-			return
+			break
 		}
 		h.rounds.lapsed(l, h.cfg.Time())
 		h.settle(l, h.head.Seq)
@@ -398,6 +409,7 @@ func (h *Hub) release(key leaseKey) {
 func (h *Hub) Drop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.drops++
 	h.announce()
 }
 
@@ -409,7 +421,8 @@ func (h *Hub) wait(ctx context.Context, p *Poll) error {
 	hold -= jitter(p, hold/4)
 	timeout, stop := h.cfg.Ticks.After(hold)
 	defer stop()
-	for h.head.Seq == p.Seq && (h.keys == nil || h.keys.Version == p.Keys) && !h.stopped {
+	drops := h.drops
+	for h.head.Seq == p.Seq && (h.keys == nil || h.keys.Version == p.Keys) && h.drops == drops && !h.stopped {
 		changed := h.changed
 		h.mu.Unlock()
 		var err error

@@ -1,11 +1,13 @@
 package feed_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,9 @@ const (
 )
 
 // signer is one for all tests of a run: what it signs says nothing about feeds.
-var signer = sync.OnceValue(func() *token.Signer {
+var signer = sync.OnceValue(makeSigner)
+
+func makeSigner() *token.Signer {
 	key, err := token.GenerateKey(token.EdDSA)
 	if err != nil {
 		panic(err)
@@ -36,7 +40,7 @@ var signer = sync.OnceValue(func() *token.Signer {
 		panic(err)
 	}
 	return s
-})
+}
 
 // rig is an authority's end of the feed over a log in memory.
 type rig struct {
@@ -48,9 +52,11 @@ type rig struct {
 	mu  sync.Mutex
 	hub *feed.Hub // nil while the authority is down
 	// What follows survives the authority.
-	noted   time.Duration
-	entries []curfew.Revocation
-	log     string
+	noted     time.Duration
+	log       string
+	entries   []curfew.Revocation // all that were ever appended
+	compacted curfew.Seq
+	horizon   time.Time
 }
 
 // newRig returns the rig of an authority that runs.
@@ -81,8 +87,15 @@ func (r *rig) start() {
 	if r.config != nil {
 		r.config(&c)
 	}
-	hub := feed.NewHub(c, feed.Base{Log: r.log})
-	hub.Append(r.entries, r.position())
+	base := feed.Base{Log: r.log, Seq: r.compacted}
+	if !r.horizon.IsZero() {
+		base.Horizon = r.horizon.Unix()
+	}
+	if r.compacted > 0 && int(r.compacted) == len(r.entries) {
+		base.Hash = r.position().Hash
+	}
+	hub := feed.NewHub(c, base)
+	hub.Append(r.entries[r.compacted:], r.position())
 	hub.Loaded()
 	setKeys(hub, r.signer)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -91,6 +104,14 @@ func (r *rig) start() {
 	r.stop = func() { cancel(); <-done }
 	r.t.Cleanup(r.stop)
 	r.hub = hub
+}
+
+// halt stops the authority as a crash does: nobody hears from it any more.
+func (r *rig) halt() {
+	r.mu.Lock()
+	r.hub = nil
+	r.mu.Unlock()
+	r.stop()
 }
 
 func setKeys(h *feed.Hub, signers ...*token.Signer) {
@@ -105,7 +126,7 @@ func setKeys(h *feed.Hub, signers ...*token.Signer) {
 
 // restore replaces the log by another one, as a restart from a backup does.
 func (r *rig) restore(log string, entries []curfew.Revocation) {
-	r.stop()
+	r.halt()
 	r.mu.Lock()
 	r.log, r.entries = log, slices.Clone(entries)
 	r.mu.Unlock()
@@ -137,17 +158,26 @@ func (r *rig) append(entries ...curfew.Revocation) curfew.Seq {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := len(r.entries)
-	for _, e := range entries {
-		p := r.position()
-		e.Seq = p.Seq + 1
+	r.entries = chained(r.entries, entries...)
+	r.hub.Append(r.entries[n:len(r.entries):len(r.entries)], r.position())
+	return r.position().Seq
+}
+
+// chained returns a log with more entries, which get their positions.
+func chained(log []curfew.Revocation, more ...curfew.Revocation) []curfew.Revocation {
+	for _, e := range more {
+		var prev curfew.Hash
+		if n := len(log); n > 0 {
+			prev = log[n-1].Hash
+		}
+		e.Seq = curfew.Seq(len(log) + 1)
 		if e.Reason == "" {
 			e.Reason = curfew.ReasonUser
 		}
-		e.Hash = e.Chain(p.Hash)
-		r.entries = append(r.entries, e)
+		e.Hash = e.Chain(prev)
+		log = append(log, e)
 	}
-	r.hub.Append(r.entries[n:len(r.entries):len(r.entries)], r.position())
-	return r.position().Seq
+	return log
 }
 
 // revoke ends a session.
@@ -266,35 +296,75 @@ func (d *direct) Snapshot(context.Context) (io.ReadCloser, error) {
 	case hub == nil:
 		return nil, errDown
 	}
-	text := snapshotText(d.rig.t, hub)
+	text := snapshotText(hub)
 	if snapshot != nil {
 		text = snapshot(text)
 	}
-	return io.NopCloser(newReader(text)), nil
+	return io.NopCloser(bytes.NewReader(text)), nil
+}
+
+func snapshotText(h *feed.Hub) []byte {
+	var b bytes.Buffer
+	if _, err := h.Snapshot().WriteTo(&b); err != nil {
+		panic(err) // a Buffer takes everything
+	}
+	return b.Bytes()
 }
 
 // service is a verifier: a follower and the check.
 type service struct {
 	*feed.Follower
 	*verify.Verifier
-	link *direct
-	stop func() // of Run
+	link  *direct
+	stop  func() // of Run
+	pause func() // in the middle of a check, before it asks for the time
+	set   atomic.Pointer[denylist.Set]
 }
 
+// target hands on what a follower learns.
 type target struct{ v *verify.Verifier }
 
 func (t target) Replace(s *denylist.Set)                     { t.v.Replace(s) }
 func (t target) SetIssuer(issuer string, keys *token.KeySet) { t.v.SetIssuer(issuer, keys) }
 func (t target) Applied([]curfew.Revocation)                 {}
 
+// witness is the target of a service. It keeps the denylist for a test to see.
+type witness struct {
+	target
+	s *service
+}
+
+func (t witness) Replace(set *denylist.Set) {
+	t.s.set.Store(set)
+	t.target.Replace(set)
+}
+
+// Applied must find in the denylist what it is told of.
+func (t witness) Applied(entries []curfew.Revocation) {
+	for _, e := range entries {
+		if e.Kind == curfew.KindSession && e.Issuer == "" && !t.s.denied(e.Target) {
+			panic("applied, but not in the denylist: " + e.Target)
+		}
+	}
+}
+
+func (s *service) denied(sid string) bool {
+	return s.set.Load().Check(denylist.Levels{Session: sid, Ver: 1 << 60}) != nil
+}
+
 // idle returns a service that does not poll by itself.
 func (r *rig) idle(name string, config ...func(*feed.FollowerConfig)) *service {
 	s := &service{link: &direct{rig: r, name: name}, stop: func() {}}
 	s.Verifier = verify.New(verify.Config{
 		Audience: "curfew", Denylist: denylist.New(), CacheSize: 64,
-		Clock: func() (time.Time, error) { return s.Follower.Now() },
+		Clock: func() (time.Time, error) {
+			if s.pause != nil {
+				s.pause()
+			}
+			return s.Follower.Now()
+		},
 	})
-	c := feed.FollowerConfig{Transport: s.link, Target: target{s.Verifier}}
+	c := feed.FollowerConfig{Transport: s.link, Target: witness{target{s.Verifier}, s}}
 	for _, set := range config {
 		set(&c)
 	}

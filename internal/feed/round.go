@@ -270,6 +270,14 @@ type Verifier struct {
 	Lease    time.Duration // that is left, by the authority's reckoning
 }
 
+// Live returns how many verifiers have a lease.
+func (h *Hub) Live() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lapse(h.cfg.Ticks.Now())
+	return h.live.Len()
+}
+
 // Verifiers lists the verifiers that have a lease, and those that lost it not
 // long ago.
 func (h *Hub) Verifiers() []Verifier {

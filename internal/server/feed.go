@@ -61,12 +61,9 @@ func (s *Server) feedPoll(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.running, cancel)()
-	g, err := s.authority.Feed().Poll(ctx, name, p)
+	// The key may be removed while the poll waits.
+	g, err := s.authority.Feed().PollWhile(ctx, name, p, func() error { _, err := s.verifier(r); return err })
 	if err != nil {
-		return err
-	}
-	// The key may have been removed while the poll waited.
-	if _, err := s.verifier(r); err != nil {
 		return err
 	}
 	feedhttp.WriteGrant(w, g)

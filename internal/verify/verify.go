@@ -3,6 +3,7 @@ package verify
 import (
 	"hash/maphash"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -43,12 +44,25 @@ type Verifier struct {
 	trust            atomic.Pointer[trust]
 
 	// The cache remembers genuine tokens, never verdicts: time, lease and
-	// denylist are asked on every Check. A token can only be in one slot,
+	// denylist are asked on every Check. A token can only be in one bucket,
 	// so memory is bounded and nothing has to be evicted in order. The seed is
 	// random, so nobody can choose whose slot a token takes.
-	seed  maphash.Seed
-	shift int
-	slots []atomic.Pointer[entry]
+	seed    maphash.Seed
+	shift   int
+	buckets []bucket
+}
+
+// ways is how many tokens a bucket holds. With one, every seventh of 10,000
+// tokens shares its slot among 65,536 with another, and both are verified again
+// each time they take turns; with eight, one in a million does.
+const ways = 8
+
+// bucket is where the tokens are whose hashes begin alike. Its tags say which of
+// them are worth comparing: a tag may be older or newer than its slot, and is
+// never more than a hint.
+type bucket struct {
+	tags  [ways]atomic.Uint32
+	slots [ways]atomic.Pointer[entry]
 }
 
 // trust is whose tokens are accepted. It is immutable.
@@ -77,12 +91,12 @@ func New(c Config) *Verifier {
 	if c.CacheSize <= 0 {
 		c.CacheSize = defaultCacheSize
 	}
-	log := bits.Len(uint(c.CacheSize - 1))
+	log := max(bits.Len(uint(c.CacheSize-1))-bits.Len(ways-1), 0)
 	v := &Verifier{
 		issuer: c.Issuer, audience: c.Audience, clock: c.Clock,
-		seed:  maphash.MakeSeed(),
-		shift: 64 - log,
-		slots: make([]atomic.Pointer[entry], 1<<log),
+		seed:    maphash.MakeSeed(),
+		shift:   64 - log,
+		buckets: make([]bucket, 1<<log),
 	}
 	v.denylist.Store(c.Denylist)
 	return v
@@ -108,17 +122,19 @@ func (v *Verifier) SetIssuer(issuer string, keys *token.KeySet) {
 	// Lookups compare the key set of an entry themselves, so what a Check that
 	// is running now may still put in is harmless. This frees what is dead, and
 	// the old key set.
-	for i := range v.slots {
-		slot := &v.slots[i]
-		e := slot.Load()
-		if e == nil || e.trust == t {
-			continue
+	for b := range v.buckets {
+		for i := range v.buckets[b].slots {
+			slot := &v.buckets[b].slots[i]
+			e := slot.Load()
+			if e == nil || e.trust == t {
+				continue
+			}
+			var kept *entry
+			if e.valid(t) {
+				kept = &entry{raw: e.raw, claims: e.claims, trust: t}
+			}
+			slot.CompareAndSwap(e, kept)
 		}
-		var kept *entry
-		if e.valid(t) {
-			kept = &entry{raw: e.raw, claims: e.claims, trust: t}
-		}
-		slot.CompareAndSwap(e, kept)
 	}
 }
 
@@ -155,8 +171,8 @@ func (v *Verifier) checkAt(raw string, now time.Time) (*token.Claims, error) {
 		return nil, curfew.ErrStale // cold: no verdict, rather than a logout
 	}
 
-	slot := v.slot(raw)
-	c := lookup(slot, raw, t)
+	b, tag := v.bucket(raw)
+	c := b.lookup(tag, raw, t)
 	cached := c != nil
 	if !cached {
 		var err error
@@ -168,7 +184,7 @@ func (v *Verifier) checkAt(raw string, now time.Time) (*token.Claims, error) {
 		return nil, curfew.ErrExpired
 	}
 	if !cached {
-		store(slot, raw, c, t)
+		b.store(tag, raw, c, t)
 	}
 	if err := v.Denied(c); err != nil {
 		return nil, err
@@ -219,7 +235,8 @@ func (v *Verifier) Genuine(raw string) (*token.Claims, error) {
 	if t == nil {
 		return nil, curfew.ErrStale
 	}
-	if c := lookup(v.slot(raw), raw, t); c != nil {
+	b, tag := v.bucket(raw)
+	if c := b.lookup(tag, raw, t); c != nil {
 		return c, nil
 	}
 	// Not stored: a token is mostly seen here for the last time.
@@ -242,7 +259,8 @@ func (v *Verifier) Remember(raw string, c *token.Claims) {
 	}
 	kept := *c
 	kept.KeyID = kid
-	store(v.slot(raw), raw, &kept, t)
+	b, tag := v.bucket(raw)
+	b.store(tag, raw, &kept, t)
 }
 
 // levels returns what the denylist is asked about a token of our own.
@@ -255,25 +273,48 @@ func levels(c *token.Claims) denylist.Levels {
 	}
 }
 
-func (v *Verifier) slot(raw string) *atomic.Pointer[entry] {
-	return &v.slots[maphash.String(v.seed, raw)>>v.shift]
+// bucket returns the bucket of raw and its tag there, which is never 0: that
+// marks a free slot.
+func (v *Verifier) bucket(raw string) (*bucket, uint32) {
+	h := maphash.String(v.seed, raw)
+	return &v.buckets[h>>v.shift], uint32(h) | 1
 }
 
-// lookup returns the claims of raw if slot has them and its key is still good.
+// lookup returns the claims of raw if b has them and its key is still good.
 // The whole text is compared: a cache that compares less hands out the claims
 // of somebody else sooner or later (CVE-2026-35039).
-func lookup(slot *atomic.Pointer[entry], raw string, t *trust) *token.Claims {
-	e := slot.Load()
-	if e == nil || e.raw != raw || !e.valid(t) {
-		return nil
+func (b *bucket) lookup(tag uint32, raw string, t *trust) *token.Claims {
+	for i := range b.tags {
+		if b.tags[i].Load() != tag {
+			continue
+		}
+		if e := b.slots[i].Load(); e != nil && e.raw == raw && e.valid(t) {
+			return e.claims
+		}
 	}
-	return e.claims
+	return nil
 }
 
 // store keeps a copy of raw, which may be a part of something much larger, such
-// as all headers of a request.
-func store(slot *atomic.Pointer[entry], raw string, c *token.Claims, t *trust) {
-	slot.Store(&entry{raw: strings.Clone(raw), claims: c, trust: t})
+// as all headers of a request. It takes the slot that has raw, or a free one, or
+// any: nobody can choose whom to push out.
+func (b *bucket) store(tag uint32, raw string, c *token.Claims, t *trust) {
+	at := -1
+	for i := range b.slots {
+		e := b.slots[i].Load()
+		if e != nil && b.tags[i].Load() == tag && e.raw == raw {
+			at = i
+			break
+		}
+		if e == nil && at < 0 {
+			at = i
+		}
+	}
+	if at < 0 {
+		at = int(rand.Uint32() % ways)
+	}
+	b.slots[at].Store(&entry{raw: strings.Clone(raw), claims: c, trust: t})
+	b.tags[at].Store(tag)
 }
 
 // valid reports whether t trusts the issuer and the key of e.

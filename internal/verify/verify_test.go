@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
 	"math/big"
 	"math/rand/v2"
 	"strings"
@@ -316,14 +317,15 @@ func TestSetKeys(t *testing.T) {
 	r.SetKeys(token.NewKeySet(next.Public()))
 	got, err := r.Check(raw)
 	mustFail(t, got, err, token.ErrUnknownKey)
-	for i := range r.slots {
-		if e := r.slots[i].Load(); e != nil && e.claims.KeyID == old.KeyID() {
+	for e := range r.remembered() {
+		if e.claims.KeyID == old.KeyID() {
 			t.Error("a verdict of the old key is still there")
 		}
 	}
 
 	// A Check that began before may put its verdict in after the sweep.
-	store(r.slot(raw), raw, first, &trust{want: token.Expect{Issuer: issuer, Audience: audience}, keys: both})
+	b, tag := r.bucket(raw)
+	b.store(tag, raw, first, &trust{want: token.Expect{Issuer: issuer, Audience: audience}, keys: both})
 	got, err = r.Check(raw)
 	mustFail(t, got, err, curfew.ErrInvalidToken)
 
@@ -346,7 +348,7 @@ func TestRemember(t *testing.T) {
 	r.Remember(raw, &c)
 	c.Subject = "changed by the caller afterwards"
 	got := mustPass(t, r.Verifier, raw)
-	if got != lookup(r.slot(raw), raw, r.trust.Load()) {
+	if b, tag := r.bucket(raw); got != b.lookup(tag, raw, r.trust.Load()) {
 		t.Error("not answered from the cache")
 	}
 	if got.Subject != "u_42" || got.KeyID != r.signer.KeyID() {
@@ -420,31 +422,59 @@ func TestReplayInOtherSpellings(t *testing.T) {
 	}
 }
 
-// Two tokens in one slot do not get each other's claims (CVE-2026-35039).
+// remembered yields what is in the cache.
+func (v *Verifier) remembered() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for b := range v.buckets {
+			for i := range v.buckets[b].slots {
+				if e := v.buckets[b].slots[i].Load(); e != nil && !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Tokens that share a bucket, and even a tag, do not get each other's claims
+// (CVE-2026-35039).
 func TestCacheCollisions(t *testing.T) {
 	r := newRig(t)
 	v := New(Config{Issuer: issuer, Audience: audience, Denylist: r.deny, CacheSize: 1, Clock: func() (time.Time, error) { return r.now, nil }})
 	v.SetKeys(token.NewKeySet(r.signer.Public()))
-	if len(v.slots) != 1 {
-		t.Fatalf("%d slots, want 1", len(v.slots))
+	if len(v.buckets) != 1 {
+		t.Fatalf("%d buckets, want 1", len(v.buckets))
 	}
-	a, b := claims(), claims()
-	rawA, rawB := sign(t, r.signer, a), sign(t, r.signer, b)
+	ids := map[string]string{}
+	for range 3 * ways {
+		c := claims()
+		ids[sign(t, r.signer, c)] = c.ID
+	}
 	for range 3 {
-		if mustPass(t, v, rawA).ID != a.ID || mustPass(t, v, rawB).ID != b.ID {
-			t.Fatal("claims of another token")
+		for raw, id := range ids {
+			if mustPass(t, v, raw).ID != id || mustPass(t, v, raw).ID != id {
+				t.Fatal("claims of another token")
+			}
 		}
 	}
-	// Nothing that failed takes a slot.
-	mustPass(t, v, rawA)
-	_, _ = v.Check(rawA + "A")
-	_, _ = v.Genuine(rawB)
-	if e := v.slots[0].Load(); e.raw != rawA {
-		t.Error("the slot was taken by a token that did not pass Check")
+	for i := range v.buckets[0].tags {
+		for raw := range ids {
+			if c := v.buckets[0].lookup(v.buckets[0].tags[i].Load(), raw, v.trust.Load()); c != nil && c.ID != ids[raw] {
+				t.Fatal("claims of another token under the same tag")
+			}
+		}
 	}
-	for size, want := range map[int]int{0: 65536, 2: 2, 3: 4, 1000: 1024} {
-		if got := len(New(Config{Denylist: r.deny, CacheSize: size}).slots); got != want {
-			t.Errorf("CacheSize %d: %d slots, want %d", size, got, want)
+	// Nothing that failed is remembered.
+	other := sign(t, r.signer, claims())
+	_, _ = v.Check(other + "A")
+	_, _ = v.Genuine(other)
+	for e := range v.remembered() {
+		if e.raw == other || e.raw == other+"A" {
+			t.Error("a token that did not pass Check is remembered")
+		}
+	}
+	for size, want := range map[int]int{0: 65536 / ways, 2: 1, 3: 1, 1000: 1024 / ways} {
+		if got := len(New(Config{Denylist: r.deny, CacheSize: size}).buckets); got != want {
+			t.Errorf("CacheSize %d: %d buckets, want %d", size, got, want)
 		}
 	}
 }
@@ -513,7 +543,6 @@ func BenchmarkCheckCached(b *testing.B) {
 		})
 	}
 	s := newSigner(b, token.EdDSA)
-	// No two of the tokens share a slot: this is what a hit costs.
 	v := New(Config{Issuer: issuer, Audience: audience, Denylist: deny, Clock: func() (time.Time, error) { return time.Now(), nil }})
 	v.SetKeys(token.NewKeySet(s.Public()))
 	c := claims()
@@ -521,15 +550,11 @@ func BenchmarkCheckCached(b *testing.B) {
 	c.Ver = deny.Watermark()
 	c.Scope, c.Email, c.Roles = "openid orders:read", "someone@example.com", []string{"admin", "ops"}
 	raws := make([]string, 0, 10_000)
-	taken := make(map[any]bool)
 	for len(raws) < cap(raws) {
 		c.ID, c.Session = curfew.NewID(), curfew.NewID()
 		raw := sign(b, s, c)
-		if slot := v.slot(raw); !taken[slot] {
-			taken[slot] = true
-			v.Remember(raw, &c)
-			raws = append(raws, raw)
-		}
+		v.Remember(raw, &c)
+		raws = append(raws, raw)
 	}
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()

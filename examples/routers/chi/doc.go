@@ -1,0 +1,2 @@
+// Command chi is a service behind a guard, with the router of that name.
+package main
