@@ -64,6 +64,11 @@ type Hub struct {
 	keys    *Keys
 	changed chan struct{} // closed and replaced when head or keys change
 	drops   int           // how often Drop was called
+	// shown is the head that polls are woken for, and showed when they last
+	// were; owed says that there is a newer one.
+	shown  curfew.Seq
+	showed time.Duration
+	owed   bool
 
 	leases  map[leaseKey]*lease
 	live    *list.List // of *lease, in order of expiry: all leases are equally long
@@ -144,6 +149,7 @@ func (h *Hub) Begin(b Base) {
 func (h *Hub) begin(b Base) {
 	h.tail = newTail(b)
 	h.head = curfew.Position{LogID: b.Log, Seq: b.Seq, Hash: b.Hash}
+	h.shown = b.Seq
 }
 
 // Append makes entries known that follow the head, the last of them at. From
@@ -161,7 +167,7 @@ func (h *Hub) Append(entries []curfew.Revocation, at curfew.Position) {
 	if h.loaded {
 		h.beginRound(false)
 	}
-	h.announce()
+	h.show()
 	t := h.tail
 	h.mu.Unlock()
 
@@ -204,6 +210,39 @@ func (h *Hub) SetKeys(issuer, version string, jwks []byte) {
 		return
 	}
 	h.keys = &Keys{Version: version, Issuer: issuer, Set: json.RawMessage(jwks)}
+	h.announce()
+}
+
+// perVerifier is about what it costs to answer one poll. Waking all of them
+// more often than that many times their number keeps the machine busy with
+// polls that bring one entry each; a little later they bring many.
+const (
+	perVerifier = 40 * time.Microsecond
+	minPace     = time.Millisecond
+)
+
+// pace is how long polls are left alone after they were woken. It is nothing for
+// few verifiers, and nothing comes later than it would be delivered anyway.
+func (h *Hub) pace() time.Duration {
+	pace := min(time.Duration(h.live.Len())*perVerifier, h.cfg.Lease/10)
+	if pace < minPace {
+		return 0
+	}
+	return pace
+}
+
+// show wakes the polls that wait for the head, now or when it is time. The
+// caller holds mu.
+func (h *Hub) show() {
+	now := h.cfg.Ticks.Now()
+	if now-h.showed < h.pace() && h.showed > 0 {
+		if !h.owed {
+			h.owed = true
+			h.prod()
+		}
+		return
+	}
+	h.shown, h.showed, h.owed = h.head.Seq, now, false
 	h.announce()
 }
 
@@ -422,7 +461,7 @@ func (h *Hub) wait(ctx context.Context, p *Poll) error {
 	timeout, stop := h.cfg.Ticks.After(hold)
 	defer stop()
 	drops := h.drops
-	for h.head.Seq == p.Seq && (h.keys == nil || h.keys.Version == p.Keys) && h.drops == drops && !h.stopped {
+	for h.shown <= p.Seq && (h.keys == nil || h.keys.Version == p.Keys) && h.drops == drops && !h.stopped {
 		changed := h.changed
 		h.mu.Unlock()
 		var err error
@@ -497,6 +536,9 @@ func (h *Hub) Run(ctx context.Context) error {
 		now := h.cfg.Ticks.Now()
 		h.lapse(now)
 		h.expireRounds(now)
+		if h.owed && now >= h.showed+h.pace() {
+			h.show()
+		}
 		next := h.nextDeadline()
 		h.mu.Unlock()
 
@@ -525,6 +567,9 @@ func (h *Hub) nextDeadline() time.Duration {
 	next := forever
 	if e := h.live.Front(); e != nil {
 		next = e.Value.(*lease).expires
+	}
+	if h.owed {
+		next = min(next, h.showed+h.pace())
 	}
 	if len(h.rounds.open) == 0 {
 		return next
