@@ -213,16 +213,17 @@ func (h *Hub) SetKeys(issuer, version string, jwks []byte) {
 	h.announce()
 }
 
-// perVerifier is about what it costs to answer one poll. Waking all of them
-// more often than that many times their number keeps the machine busy with
-// polls that bring one entry each; a little later they bring many.
+// perVerifier is more than it costs to serve one poll, at both ends. Waking many
+// verifiers for each entry keeps the machine busy with polls that bring one
+// entry each; when all of them are back, the next polls bring all that came
+// meanwhile, and sooner.
 const (
-	perVerifier = 40 * time.Microsecond
+	perVerifier = 100 * time.Microsecond
 	minPace     = time.Millisecond
 )
 
-// pace is how long polls are left alone after they were woken. It is nothing for
-// few verifiers, and nothing comes later than it would be delivered anyway.
+// pace is how long the verifiers have for coming back after they were woken,
+// before those that are back are woken again. It is nothing for few of them.
 func (h *Hub) pace() time.Duration {
 	pace := min(time.Duration(h.live.Len())*perVerifier, h.cfg.Lease/10)
 	if pace < minPace {
@@ -235,7 +236,7 @@ func (h *Hub) pace() time.Duration {
 // caller holds mu.
 func (h *Hub) show() {
 	now := h.cfg.Ticks.Now()
-	if now-h.showed < h.pace() && h.showed > 0 {
+	if h.rounds.enforced < h.shown && now-h.showed < h.pace() {
 		if !h.owed {
 			h.owed = true
 			h.prod()

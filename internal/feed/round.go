@@ -183,6 +183,9 @@ func (h *Hub) endRound(last *round) {
 		}
 		close(r.done)
 	}
+	if h.owed && rs.enforced >= h.shown {
+		h.show() // everybody is back
+	}
 }
 
 // Wait returns when everything up to seq is in force. The caller must have seen
