@@ -104,7 +104,7 @@ func startSubscribers(s rig.SwarmSetup, w *rig.Swarm) (stop func() error, err er
 		first.Add(1)
 		begun := sync.OnceFunc(first.Done)
 		running.Go(func() {
-			if err := listen(conns[i], w.Member(i), begun); err != nil && !stopping.Load() {
+			if err := listen(conns[i], w.Member(i), begun); !stopping.Load() {
 				w.Fail(fmt.Errorf("a subscriber: %w", err))
 				begun()
 			}

@@ -451,8 +451,10 @@ func TestCacheCollisions(t *testing.T) {
 	}
 	for range 3 {
 		for raw, id := range ids {
-			if mustPass(t, v, raw).ID != id || mustPass(t, v, raw).ID != id {
-				t.Fatal("claims of another token")
+			for range 2 { // verified, or from the cache, and then surely from it
+				if mustPass(t, v, raw).ID != id {
+					t.Fatal("claims of another token")
+				}
 			}
 		}
 	}

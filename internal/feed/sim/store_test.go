@@ -18,7 +18,6 @@ type durable struct {
 	w *world
 
 	mu      sync.Mutex
-	reads   uint64
 	history int // counts the logs, from 0
 
 	logID      string
@@ -39,7 +38,6 @@ type session struct {
 	epoch               curfew.Seq
 	tokenExp            int64
 	ended               bool
-	endedSeq            curfew.Seq
 }
 
 type keyRow struct {
