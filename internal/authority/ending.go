@@ -67,12 +67,12 @@ func (a *Authority) enforce(ctx context.Context, start time.Time, seq curfew.Seq
 		}
 	}
 	fault.Point(fault.AfterCommit)
-	if ctx.Value(asyncKey{}) != nil {
-		a.log.Wake()
-		return a.receipt(a.feed.Status(waitFor), seq, start, ended), nil
-	}
+	// From here on the authority itself refuses, whoever else is waited for.
 	if err := a.log.Wait(ctx, waitFor); err != nil {
 		return Receipt{}, err
+	}
+	if ctx.Value(asyncKey{}) != nil {
+		return a.receipt(a.feed.Status(waitFor), seq, start, ended), nil
 	}
 	done, err := a.feed.Wait(ctx, waitFor)
 	if err != nil {

@@ -32,6 +32,9 @@ func TestTheCallBeginsAfterItWasAskedFor(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		synctest.Wait()
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		if calls > 7 {
 			t.Errorf("%d calls for 5 seconds of callers", calls)
 		}
