@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/curfewhq/curfew/internal/fault"
 )
 
 // Sources is where Load takes its values from.
@@ -84,6 +86,9 @@ func applyEnv(all []field, environ []string) (errs []error) {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok || !strings.HasPrefix(name, envPrefix) || slices.Contains(clientSide, name) {
 			continue
+		}
+		if fault.Enabled && strings.HasPrefix(name, fault.EnvPrefix) {
+			continue // of a binary for tests
 		}
 		if !slices.Contains(names, name) {
 			hint := suggest(name, names)

@@ -1,5 +1,9 @@
 package fault
 
+// EnvPrefix is what the names of the variables begin with that switch bugs and
+// points on: CURFEW_FAULT_BUG and CURFEW_FAULT_DIE.
+const EnvPrefix = "CURFEW_FAULT_"
+
 // Bug names a mistake that the tests must find.
 type Bug string
 
