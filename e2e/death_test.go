@@ -255,7 +255,7 @@ func (d *deaths) checkAccepts(r *death, accepts []accept) {
 			if a.call > r.serves {
 				d.afterStart++
 			}
-		case a.call < r.healed:
+		case a.ret < r.healed: // otherwise it may have got another one on the way
 			d.wrong("%s still had its lease of before the death %v after the first answer", name, time.Duration(a.call-first))
 		}
 	}

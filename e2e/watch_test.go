@@ -9,9 +9,9 @@ import (
 
 // accept is one that a watcher saw.
 type accept struct {
-	at      observer
-	session int
-	call    int64
+	at        observer
+	session   int
+	call, ret int64
 }
 
 // watcher asks all verifiers about some sessions all the time, and notes what
@@ -22,7 +22,7 @@ type watcher struct {
 
 	mu      sync.Mutex
 	accepts []accept
-	refused map[accept]bool // call is 0
+	refused map[accept]bool // without times
 }
 
 func watch(c *cluster, h *history, list []tokens) *watcher {
@@ -38,9 +38,9 @@ func watch(c *cluster, h *history, list []tokens) *watcher {
 				w.mu.Lock()
 				switch said {
 				case accepted:
-					w.accepts = append(w.accepts, accept{atVerifier + observer(i), session, call})
+					w.accepts = append(w.accepts, accept{atVerifier + observer(i), session, call, h.now()})
 				case refused:
-					w.refused[accept{atVerifier + observer(i), session, 0}] = true
+					w.refused[accept{at: atVerifier + observer(i), session: session}] = true
 				}
 				w.mu.Unlock()
 				time.Sleep(time.Millisecond)

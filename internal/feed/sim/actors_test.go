@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/curfewhq/curfew"
+	"github.com/curfewhq/curfew/internal/feed"
 )
 
 // play is a run: things go wrong for a while, then they calm down.
@@ -73,6 +77,10 @@ func (w *world) actors() {
 				}
 				w.tracef("guard %d: cut %d until %.9f", g.id, which, until.Seconds())
 				w.seen.count(func(s *summary) { s.Cuts++ })
+				// What was granted just before is the longest that can be out there.
+				if e := w.newEnding(d); e != nil && d.chance(0.5) {
+					w.ending(d, e)
+				}
 			})
 		}
 		if w.on[pauses] {
@@ -118,6 +126,11 @@ func (w *world) actors() {
 			a.tidy()
 		}
 	})
+	if w.on[crowds] {
+		for n := range 12 {
+			w.go_(func() { w.bystander(n) })
+		}
+	}
 	if w.on[floods] {
 		actor(5*time.Second, w.flood)
 	}
@@ -166,6 +179,41 @@ func (g *guard) nameOr(other string) string {
 		return other
 	}
 	return g.name()
+}
+
+// bystander is one of many verifiers whose verdicts nobody looks at. They are
+// there, have leases and acknowledge, and are woken together.
+func (w *world) bystander(n int) {
+	d := w.dice(forBystander, uint64(n))
+	p := feed.Poll{Instance: fmt.Sprintf("%032x", 1<<60|n)}
+	for w.sleep(d.about(2 * time.Millisecond)) {
+		a := w.up()
+		if a == nil {
+			if !w.sleep(d.about(100 * time.Millisecond)) {
+				return
+			}
+			continue
+		}
+		p.Poll++
+		p.WaitMS = 1000
+		q := p
+		g, err := a.hub.Poll(a.ctx, "bystander", &q)
+		switch {
+		case errors.Is(err, feed.ErrSnapshotRequired):
+			var b bytes.Buffer
+			a.hub.Snapshot().WriteTo(&b)
+			var h feed.SnapshotHeader
+			if err := json.NewDecoder(&b).Decode(&h); err != nil {
+				w.t.Errorf("a snapshot: %v", err)
+			}
+			p.Log, p.Seq, p.Hash = h.Log, h.Seq, h.Hash
+		case err == nil && !a.isDead():
+			p.Log, p.Seq, p.Hash = g.Log, g.Seq, g.Hash
+			if g.Keys != nil {
+				p.Keys = g.Keys.Version
+			}
+		}
+	}
 }
 
 // flood is more than the window of the log holds.

@@ -56,8 +56,8 @@ func (w *world) delay(d *dice) (delay time.Duration, lost bool) {
 type link struct {
 	p *process
 
-	mu   sync.Mutex
-	poll *call // the newest that is no confirmation
+	mu     sync.Mutex
+	newest [2]*call // poll, and confirmation
 }
 
 // call is a request that waits for its answer.
@@ -104,9 +104,9 @@ func (l *link) Poll(ctx context.Context, p *feed.Poll) ([]byte, error) {
 	w, g := l.p.w, l.p.g
 	at := w.at()
 	c := &call{answers: make(chan answer, 1)}
-	if kind == forPoll {
+	if !p.Release {
 		l.mu.Lock()
-		l.poll = c
+		l.newest[kind-forPoll] = c
 		l.mu.Unlock()
 	}
 	copies := uint64(1)
@@ -177,7 +177,7 @@ func (l *link) carry(c *call, p *feed.Poll, d *dice) {
 	}
 	// Something in between hands an answer to another question.
 	l.mu.Lock()
-	other := l.poll
+	other := l.newest[d.below(2)]
 	l.mu.Unlock()
 	if other != nil && other.give(a) {
 		w.seen.count(func(s *summary) { s.Strays++ })

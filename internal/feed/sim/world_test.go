@@ -16,8 +16,8 @@ const guards = 3
 const (
 	forPlan uint64 = iota
 	forPoll
-	forRelease
 	forConfirm
+	forRelease
 	forSnapshot
 	forCarry
 	forGate
@@ -28,7 +28,7 @@ const (
 	forClient
 	forActor
 	forProbe
-	forStop
+	forBystander
 )
 
 // fault is a class of what can go wrong. A run has some of them and not others,
@@ -53,6 +53,7 @@ const (
 	widerLogouts
 	storeErrors
 	floods
+	crowds
 	faults
 )
 
@@ -87,14 +88,23 @@ func newPlan(seed uint64) *plan {
 		p.on[i] = d.chance(trouble)
 	}
 	p.on[floods] = d.chance(0.003)
+	p.on[crowds] = d.chance(0.06)
 	for i := range p.leases {
 		p.leases[i] = []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second, maxLease}[d.below(5)]
 		if i > 0 && d.chance(0.7) {
 			p.leases[i] = p.leases[i-1]
 		}
 	}
+	worst := d.chance(0.5) // for whoever waits too short a time
 	for i := range p.rates {
-		p.rates[i] = []int64{-10_000, -10_000, 10_000, 10_000, 0, int64(d.below(20_001)) - 10_000}[d.below(6)]
+		switch {
+		case worst && i == guards:
+			p.rates[i] = 10_000
+		case worst && d.chance(0.7):
+			p.rates[i] = -10_000
+		default:
+			p.rates[i] = []int64{-10_000, 10_000, 0, int64(d.below(20_001)) - 10_000}[d.below(4)]
+		}
 		p.walls[i] = []time.Duration{0, 0, -15 * year, 25 * year, d.between(-time.Hour, time.Hour)}[d.below(5)]
 	}
 	switch d.below(5) {
