@@ -101,7 +101,7 @@ func (w *world) actors() {
 				} else {
 					p.kill()
 				}
-				w.sleep(d.about(700 * time.Millisecond))
+				w.sleep(min(d.about(700*time.Millisecond), 3*time.Second))
 				g.boot()
 			})
 		}
@@ -163,7 +163,7 @@ func (w *world) clockFaults(actor func(time.Duration, func(*dice)), m *machine, 
 			if p == nil {
 				return
 			}
-			long := min(100*time.Millisecond+d.about(3*time.Second), 10*time.Second, w.chaos+4*time.Second-w.now())
+			long := min(100*time.Millisecond+d.about(3*time.Second), 10*time.Second, w.chaos+3*time.Second-w.now())
 			p.freeze(long)
 			m.suspend(w.now())
 			w.tracef("guard %d: suspended for %v", g.id, long)
@@ -258,7 +258,7 @@ func (w *world) heal() {
 			w.net.clear(g, direction)
 		}
 	}
-	w.sleep(11 * time.Second)
+	w.sleep(9 * time.Second)
 }
 
 // ask sees whether everything is well: a logout takes no time, and each guard

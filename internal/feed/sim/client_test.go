@@ -213,7 +213,7 @@ func (w *world) restart(d *dice, restore bool) {
 	if d.chance(0.5) {
 		w.sleep(d.about(30 * time.Millisecond))
 	} else {
-		w.sleep(d.about(time.Second))
+		w.sleep(min(d.about(time.Second), 3*time.Second))
 	}
 	var history int
 	var head curfew.Seq

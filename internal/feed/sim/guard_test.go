@@ -119,7 +119,7 @@ func (t target) Applied(entries []curfew.Revocation) {
 
 // freeze stops the process for a while, wherever it stands.
 func (p *process) freeze(d time.Duration) {
-	until := int64(min(p.w.now()+d, p.w.chaos+4*time.Second))
+	until := int64(min(p.w.now()+d, p.w.chaos+3*time.Second))
 	for old := p.frozen.Load(); old < until && !p.frozen.CompareAndSwap(old, until); old = p.frozen.Load() {
 	}
 	p.w.tracef("guard %d: frozen for %v", p.g.id, d)

@@ -82,7 +82,7 @@ const year = 365 * 24 * time.Hour
 
 func newPlan(seed uint64) *plan {
 	d := roll(seed, forPlan)
-	p := &plan{seed: seed, chaos: d.between(16*time.Second, 26*time.Second)}
+	p := &plan{seed: seed, chaos: d.between(12*time.Second, 22*time.Second)}
 	trouble := []float64{0.15, 0.35, 0.6}[d.below(3)]
 	for i := range p.on {
 		p.on[i] = d.chance(trouble)
