@@ -51,7 +51,7 @@ func (w *world) actors() {
 		for i := range 2 + d.below(4) {
 			if e := w.newEnding(d); e != nil {
 				more := w.dice(forClient, uint64(i), w.at())
-				w.go_(func() {
+				w.spawn(func() {
 					if w.sleep(more.about(time.Millisecond)) {
 						w.ending(more, e)
 					}
@@ -62,7 +62,7 @@ func (w *world) actors() {
 	for _, g := range w.guards {
 		actor(250*time.Millisecond, func(d *dice) { // its traffic
 			if p, i := g.up(), w.pick(d); p != nil && i != nil {
-				w.go_(func() { p.check(i, d.chance(0.05)) })
+				w.spawn(func() { p.check(i, d.chance(0.05)) })
 			}
 		})
 		if w.on[cuts] {
@@ -128,7 +128,7 @@ func (w *world) actors() {
 	})
 	if w.on[crowds] {
 		for n := range 12 {
-			w.go_(func() { w.bystander(n) })
+			w.spawn(func() { w.bystander(n) })
 		}
 	}
 	if w.on[floods] {
@@ -238,7 +238,7 @@ func (w *world) ending(d *dice, e *ending) {
 	w.mu.Lock()
 	w.waiting++
 	w.mu.Unlock()
-	w.go_(func() {
+	w.spawn(func() {
 		w.logOut(d, e)
 		w.mu.Lock()
 		defer w.mu.Unlock()

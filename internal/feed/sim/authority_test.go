@@ -98,8 +98,8 @@ func (w *world) startAuthority() {
 	}
 	a.hub.Loaded()
 	a.loadKeys()
-	w.go_(func() { a.log.Run(a.ctx) })
-	w.go_(func() { a.hub.Run(a.ctx) })
+	w.spawn(func() { a.log.Run(a.ctx) })
+	w.spawn(func() { a.hub.Run(a.ctx) })
 	w.mu.Lock()
 	w.authority = a
 	w.mu.Unlock()

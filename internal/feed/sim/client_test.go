@@ -174,7 +174,7 @@ func (w *world) probe(d *dice, history int, seq curfew.Seq, of *issued) {
 		}
 		for g := range w.guards {
 			more := w.dice(forProbe, uint64(g), uint64(i.n), w.at())
-			w.go_(func() {
+			w.spawn(func() {
 				for n, wait := range []time.Duration{50 * time.Microsecond, 5 * time.Millisecond, 150 * time.Millisecond, 2 * time.Second} {
 					if !w.sleep(more.about(wait)) {
 						return
@@ -252,7 +252,7 @@ func (w *world) awaitRestore(history int, head curfew.Seq) {
 	if a == nil {
 		return
 	}
-	w.go_(func() {
+	w.spawn(func() {
 		receipt, err := a.hub.Wait(a.ctx, head)
 		if err == nil && receipt.State == feed.Enforced && !a.isDead() {
 			w.seen.enforced(enforced{at: w.now(), history: history, seq: head, began: a.since, by: a})

@@ -104,14 +104,14 @@ func newAuthorityClock(w *world, m *machine, highWater time.Time) *authorityCloc
 func (c *authorityClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	true := c.w.now()
-	n := c.m.read(true)
+	moment := c.w.now()
+	n := c.m.read(moment)
 	at := c.at.Add(time.Duration(n.Mono - c.last))
 	if wall := time.Unix(0, n.Wall); wall.After(at) {
 		at = wall
 	}
 	c.last, c.at = n.Mono, at
 	at = at.Truncate(time.Microsecond).UTC()
-	c.w.seen.authorityTime(true, at)
+	c.w.seen.authorityTime(moment, at)
 	return at
 }

@@ -80,7 +80,7 @@ func (g *guard) boot() {
 	g.mu.Lock()
 	g.proc = p
 	g.mu.Unlock()
-	w.go_(func() { p.f.Run(p.ctx) })
+	w.spawn(func() { p.f.Run(p.ctx) })
 	w.seen.count(func(s *summary) { s.Boots++ })
 	w.tracef("guard %d: process %d started", g.id, p.n)
 }
@@ -220,9 +220,10 @@ func verdictOf(err error) verdict {
 	return invalid
 }
 
-// check judges a token. The request starts now, be the process frozen or not.
 func (p *process) check(i *issued, strict bool) { p.judge(check{token: i, strict: strict}) }
 
+// judge carries a check out and notes what it says. The request starts now, be
+// the process frozen or not.
 func (p *process) judge(c check) {
 	w, i, strict := p.w, c.token, c.strict
 	start := w.now()
@@ -251,7 +252,7 @@ func (p *process) judge(c check) {
 	w.tracef("guard %d: token %d is %v, asked at %.9f, strict %v", p.g.id, i.n, c.verdict, start.Seconds(), strict)
 }
 
-// check is the same at the authority itself, which needs no lease.
+// judge is the same at the authority itself, which needs no lease.
 func (a *authority) judge(i *issued) {
 	w := a.w
 	start := w.now()

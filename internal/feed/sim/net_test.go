@@ -116,7 +116,7 @@ func (l *link) Poll(ctx context.Context, p *feed.Poll) ([]byte, error) {
 	for i := range copies {
 		q := *p
 		q.Instance = l.p.instance // random ones would make each run another
-		w.go_(func() { l.carry(c, &q, w.dice(forCarry, kind, uint64(g.id), at, i)) })
+		w.spawn(func() { l.carry(c, &q, w.dice(forCarry, kind, uint64(g.id), at, i)) })
 	}
 	a := l.await(ctx, c, time.Duration(p.WaitMS)*time.Millisecond+time.Second)
 	l.p.gate(kind)
@@ -211,7 +211,7 @@ func (l *link) Snapshot(ctx context.Context) (io.ReadCloser, error) {
 	w, g := l.p.w, l.p.g
 	c := &call{answers: make(chan answer, 1)}
 	d := w.dice(forSnapshot, uint64(g.id), w.at())
-	w.go_(func() {
+	w.spawn(func() {
 		auth := l.deliver(c, d)
 		if auth == nil {
 			return

@@ -179,7 +179,8 @@ func (w *world) dice(keys ...uint64) *dice { return roll(w.seed, keys...) }
 // at returns the present moment as something to roll dice for.
 func (w *world) at() uint64 { return uint64(w.now()) }
 
-func (w *world) go_(f func()) { w.all.Go(f) }
+// spawn runs f beside the rest. The run is over when all of them are.
+func (w *world) spawn(f func()) { w.all.Go(f) }
 
 // sleep returns when d has passed or the run is over.
 func (w *world) sleep(d time.Duration) bool {
@@ -234,7 +235,7 @@ func (w *world) trace() string {
 
 // actor does something again and again until things calm down.
 func (w *world) actor(id uint64, mean time.Duration, do func(d *dice)) {
-	w.go_(func() {
+	w.spawn(func() {
 		for n := uint64(0); ; n++ {
 			d := w.dice(forActor, id, n)
 			if !w.sleep(d.about(mean)) || w.isCalm() {
