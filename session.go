@@ -33,6 +33,9 @@ type Session struct {
 	RotatedAt  time.Time `json:"rotated_at"`           // when that one was issued
 	TokenExp   time.Time `json:"token_expires_at"`     // exp of the newest access token
 	Version    int64     `json:"version"`              // raised by every conditional write
+	// CookieHash is the SHA-256, in hexadecimal, of the cookie that carries the
+	// session; empty if none does.
+	CookieHash string `json:"-"`
 }
 
 // Ended reports whether the session was ended explicitly. A session that has

@@ -131,6 +131,7 @@ type Authority struct {
 	keys     atomic.Pointer[ring]
 	apiKeys  atomic.Pointer[apiKeys]
 	activity activity
+	watchers watchers
 	// idleWait is what idleAfter adds to the time-out, and reunited when the
 	// verifiers of before the start have come back.
 	idleWait atomic.Int64
@@ -189,7 +190,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Authority, error) {
 		a.reunited = time.Now().Add(reunion)
 	}
 	a.feed = feed.NewHub(a.feedConfig(state), feed.Base{Log: state.Head.LogID})
-	if a.log, err = revlog.Open(ctx, a.store, a.deny, a.feed, a.logger); err != nil {
+	if a.log, err = revlog.Open(ctx, a.store, a.deny, sinks{a.feed, &a.watchers}, a.logger); err != nil {
 		return nil, err
 	}
 	a.feed.Loaded()

@@ -97,7 +97,9 @@ func (a *Authority) endSession(c *store.Change, s curfew.Session, why curfew.Rea
 	r := a.revocation(curfew.KindSession, s.ID, why, by)
 	// The row knows the last exp of its tokens exactly, and no token can be
 	// issued past this version of it.
-	r.ExpiresAt = later(s.TokenExp, r.RecordedAt).Add(time.Second)
+	if s.CookieHash == "" {
+		r.ExpiresAt = later(s.TokenExp, r.RecordedAt).Add(time.Second)
+	} // else a verifier may have asked about the cookie until now, and holds the answer for as long as a token lives
 	s.EndedAt, s.EndReason = r.RecordedAt, why
 	c.UpdateSessions = append(c.UpdateSessions, store.SessionUpdate{Session: s})
 	c.Revocations = append(c.Revocations, r)

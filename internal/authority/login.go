@@ -47,6 +47,12 @@ type LoginInput struct {
 	ClientID    string // empty = the default client
 	Scope       string
 	From        Origin
+	// Cookie asks for a session that is carried by a cookie instead of tokens;
+	// Remember for one that the browser keeps when it is closed.
+	Cookie, Remember bool
+	// Replaces is the cookie that the browser had. Its session ends with the
+	// login: nobody could ever present it again.
+	Replaces string
 }
 
 // Issued is what a login or refresh gives out.
@@ -55,8 +61,13 @@ type Issued struct {
 	ExpiresAt    time.Time
 	ExpiresIn    time.Duration
 	RefreshToken string
-	Session      curfew.Session
-	User         store.User
+	// LogoutToken can do nothing but log out.
+	LogoutToken string
+	// Cookie is the value of the session's cookie where it has a new one. There
+	// are no tokens then.
+	Cookie  string
+	Session curfew.Session
+	User    store.User
 }
 
 // Login checks a password and begins a session. Every login gets a new session
@@ -182,6 +193,7 @@ func (a *Authority) newHash(ctx context.Context, user store.User, in LoginInput)
 func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, client, scope string, in LoginInput) (Issued, error) {
 	start, checked := time.Now(), user.PasswordHash
 	var s curfew.Session
+	var cookie string
 	var replaced int64
 	first := true
 	done, err := a.decide(ctx, func() (store.Change, error) {
@@ -201,6 +213,9 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 			return c, ErrPasswordChangeRequired
 		}
 		s = a.newSession(user, client, scope, in.From)
+		if in.Cookie {
+			cookie, s.CookieHash = newCookie(s.ID, in.Remember)
+		}
 		c.InsertSessions = []curfew.Session{s}
 		e := a.entry(audit.LoginSucceeded, UserActor(user.ID), in.From)
 		e.Subject, e.Session, e.ClientID = user.ID, s.ID, client
@@ -213,6 +228,10 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 			changed.Subject = user.ID
 			c.Audit = append(c.Audit, changed)
 		}
+		if err := a.endReplaced(ctx, &c, in); err != nil {
+			return c, err
+		}
+		replaced = int64(len(c.UpdateSessions))
 		if newHash == "" && a.cfg.MaxSessions == 0 {
 			c.RequireUsers = []store.UserVersion{{ID: user.ID, Version: user.Version}}
 			return c, nil
@@ -237,7 +256,26 @@ func (a *Authority) beginSession(ctx context.Context, user store.User, newHash, 
 			return Issued{}, err
 		}
 	}
+	if in.Cookie {
+		return Issued{Cookie: cookie, Session: s, User: user}, nil
+	}
 	return a.issue(s, user)
+}
+
+// endReplaced ends the session of the cookie that a login replaces.
+func (a *Authority) endReplaced(ctx context.Context, c *store.Change, in LoginInput) error {
+	if in.Replaces == "" {
+		return nil
+	}
+	old, err := a.cookieRow(ctx, in.Replaces)
+	if errors.Is(err, curfew.ErrInvalidToken) || err == nil && old.Ended() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.endSession(c, old, curfew.ReasonReplaced, audit.SessionLogout, UserActor(old.Subject), in.From)
+	return nil
 }
 
 // makeRoom ends the oldest sessions where the policy says so, or refuses.
@@ -249,6 +287,9 @@ func (a *Authority) makeRoom(ctx context.Context, c *store.Change, user store.Us
 	if err != nil {
 		return err
 	}
+	live = slices.DeleteFunc(live, func(s curfew.Session) bool { // by endReplaced
+		return slices.ContainsFunc(c.UpdateSessions, func(u store.SessionUpdate) bool { return u.ID == s.ID })
+	})
 	if len(live) < a.cfg.MaxSessions {
 		return nil
 	}
@@ -304,8 +345,12 @@ func (a *Authority) issue(s curfew.Session, user store.User) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
+	logout, err := encodeLogout(r.refresh, s.ID)
+	if err != nil {
+		return Issued{}, err
+	}
 	return Issued{
-		AccessToken: raw, ExpiresAt: s.TokenExp, ExpiresIn: max(s.TokenExp.Sub(now), 0),
+		LogoutToken: logout, AccessToken: raw, ExpiresAt: s.TokenExp, ExpiresIn: max(s.TokenExp.Sub(now), 0),
 		RefreshToken: refresh, Session: s, User: user,
 	}, nil
 }

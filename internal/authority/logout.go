@@ -30,6 +30,8 @@ type LogoutInput struct {
 	// Access and Refresh are the credentials presented; all their sessions end.
 	Access  []string
 	Refresh []string
+	Logout  []string // logout tokens
+	Cookies []string // values of session cookies
 	Scope   LogoutScope
 	From    Origin
 }
@@ -129,6 +131,29 @@ func (a *Authority) identify(ctx context.Context, in LogoutInput) ([]bearer, err
 		}
 		out = append(out, bearer{session: c.Session, subject: c.Subject, weak: errors.Is(checked, curfew.ErrRevoked)})
 	}
+	for _, raw := range in.Cookies {
+		s, err := a.cookieRow(ctx, raw)
+		switch {
+		case errors.Is(err, curfew.ErrInvalidToken):
+			bad = err
+		case err != nil:
+			return nil, err
+		default:
+			out = append(out, bearer{session: s.ID, subject: s.Subject})
+		}
+	}
+	for _, raw := range in.Logout {
+		id, err := decodeLogout(a.keys.Load().refresh, raw)
+		if err != nil {
+			bad = err
+			continue
+		}
+		b, err := a.bearerOf(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
 	for _, raw := range in.Refresh {
 		id, counter, err := decodeRefresh(a.keys.Load().refresh, raw)
 		if err != nil {
@@ -152,6 +177,19 @@ func (a *Authority) identify(ctx context.Context, in LogoutInput) ([]bearer, err
 		return nil, ErrNoCredential
 	}
 	return out, nil
+}
+
+// bearerOf returns what a credential without a counter names. A session that was
+// purged, long after it ended, has no subject any more.
+func (a *Authority) bearerOf(ctx context.Context, session string) (bearer, error) {
+	s, err := a.store.Session(ctx, session)
+	if errors.Is(err, store.ErrNotFound) {
+		return bearer{session: session}, nil
+	}
+	if err != nil {
+		return bearer{}, fmt.Errorf("reading a session: %w", err)
+	}
+	return bearer{session: session, subject: s.Subject}, nil
 }
 
 // liveOf returns the sessions that have not ended, and the position that ended

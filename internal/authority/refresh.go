@@ -75,10 +75,11 @@ func (a *Authority) Refresh(ctx context.Context, in RefreshInput) (Issued, error
 		return Issued{}, a.endReused(ctx, id, in.From)
 	case errors.Is(err, errOverdue):
 		a.observe.Refresh("expired")
-		if err := a.endOverdue(ctx, id); err != nil {
-			return Issued{}, err
+		why, failed := a.endOverdue(ctx, id)
+		if failed != nil {
+			return Issued{}, failed
 		}
-		return Issued{}, fmt.Errorf("%w: %w", ErrInvalidGrant, err)
+		return Issued{}, fmt.Errorf("%w: %w: %w", ErrInvalidGrant, err, &EndedError{why})
 	case errors.Is(err, ErrInvalidGrant):
 		a.observe.Refresh("invalid")
 		return Issued{}, err
@@ -115,7 +116,7 @@ func (a *Authority) refreshable(ctx context.Context, id string, in RefreshInput)
 	case !s.Ended() && (why == curfew.ReasonExpired || why == curfew.ReasonIdle):
 		return s, user, errOverdue
 	default:
-		return s, user, fmt.Errorf("%w: session ended: %s: %w", ErrInvalidGrant, why, curfew.ErrRevoked)
+		return s, user, fmt.Errorf("%w: %w", ErrInvalidGrant, &EndedError{why})
 	}
 	if in.ClientID != "" && in.ClientID != s.ClientID {
 		return s, user, fmt.Errorf("%w: it belongs to another client", ErrInvalidGrant)
@@ -134,22 +135,22 @@ func (a *Authority) endReused(ctx context.Context, id string, from Origin) error
 		return err
 	}
 	a.logger.Warn("a spent refresh token was presented; its session has ended", "session", id, "ip", from.IP)
-	return fmt.Errorf("%w: %w", ErrInvalidGrant, curfew.ErrReused)
+	return fmt.Errorf("%w: %w: %w", ErrInvalidGrant, curfew.ErrReused, &EndedError{curfew.ReasonTokenReuse})
 }
 
 // endOverdue ends a session whose time is over. The sweeper would, a little
 // later.
-func (a *Authority) endOverdue(ctx context.Context, id string) error {
+func (a *Authority) endOverdue(ctx context.Context, id string) (curfew.Reason, error) {
 	s, err := a.store.Session(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	why := curfew.ReasonIdle
 	if !a.clock.now().Before(s.ExpiresAt) {
 		why = curfew.ReasonExpired
 	}
 	_, err = a.endByID(ctx, id, why, audit.SessionExpired, System, Origin{})
-	return err
+	return why, err
 }
 
 // endByID ends one session, if it is live.

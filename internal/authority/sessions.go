@@ -36,11 +36,14 @@ func (a *Authority) Authenticate(ctx context.Context, raw string) (*token.Claims
 		if err != nil {
 			return nil, err
 		}
-		if s.Ended() || a.isIdle(s, a.clock.now()) {
-			return nil, fmt.Errorf("session ended: %w", curfew.ErrRevoked)
+		if s.Ended() {
+			return nil, &EndedError{s.EndReason}
+		}
+		if a.isIdle(s, a.clock.now()) {
+			return nil, &EndedError{curfew.ReasonIdle}
 		}
 	}
-	a.activity.note(c.Session, a.clock.now())
+	a.noteActivity(ctx, c.Session, a.clock.now())
 	return c, nil
 }
 
@@ -161,15 +164,18 @@ func (a *Authority) endBelow(ctx context.Context, kind curfew.Kind, target strin
 
 // Introspection is what RFC 7662 tells of a live token.
 type Introspection struct {
-	TokenType string // "access_token" or "refresh_token"
+	TokenType string // "access_token", "refresh_token" or "session"
 	Claims    token.Claims
 	Username  string
 }
 
 // Introspect returns what is to be known of a live token, or nil of any other.
 func (a *Authority) Introspect(ctx context.Context, raw string) (*Introspection, error) {
-	if IsRefreshToken(raw) {
+	switch {
+	case IsRefreshToken(raw):
 		return a.introspectRefresh(ctx, raw)
+	case IsCookie(raw):
+		return a.introspectCookie(ctx, raw)
 	}
 	c, err := a.verifier.Check(raw)
 	if err != nil {

@@ -215,7 +215,9 @@ type PasswordChange struct {
 	Current  string // not needed within 5 minutes of a reauthentication
 	// KeepCurrent leaves the session of the call alive, with new tokens.
 	KeepCurrent bool
-	From        Origin
+	// Cookie is the one that the call came with, if it came with one.
+	Cookie string
+	From   Origin
 }
 
 // ChangePassword changes the caller's password and ends everything of the
@@ -244,6 +246,7 @@ func (a *Authority) ChangePassword(ctx context.Context, c *token.Claims, in Pass
 			return nil
 		},
 	}
+	var cookie string
 	if in.KeepCurrent {
 		e.keep, e.keepRow = c.Session, func(s *curfew.Session) error {
 			// Lifting its epoch must not revive a session that a revocation of
@@ -262,12 +265,19 @@ func (a *Authority) ChangePassword(ctx context.Context, c *token.Claims, in Pass
 			// stolen before must not be good for this one.
 			s.Counter, s.RotatedAt, s.LastSeenAt = s.Counter+2, now, now
 			s.TokenExp = later(s.TokenExp, a.tokenExp(*s, now))
+			if s.CookieHash != "" {
+				// Nor a cookie.
+				cookie, s.CookieHash = newCookie(s.ID, IsPersistentCookie(in.Cookie))
+			}
 			return nil
 		}
 	}
 	r, user, kept, err := a.endSubject(ctx, e)
 	if err != nil || !in.KeepCurrent {
 		return r, nil, err
+	}
+	if kept.CookieHash != "" {
+		return r, &Issued{Cookie: cookie, Session: kept, User: user}, nil
 	}
 	issued, err := a.issue(kept, user)
 	return r, &issued, err
@@ -330,6 +340,9 @@ func (a *Authority) Reauthenticate(ctx context.Context, c *token.Claims, pw stri
 		return store.Change{UpdateSessions: []store.SessionUpdate{{Session: s}}, Audit: []audit.Entry{e}}, nil
 	}); err != nil {
 		return Issued{}, err
+	}
+	if s.CookieHash != "" {
+		return Issued{Session: s, User: user}, nil // its cookie stays
 	}
 	return a.issue(s, user)
 }

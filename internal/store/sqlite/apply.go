@@ -224,10 +224,10 @@ func (t *tx) applySessions(c store.Change, endedSeq curfew.Seq) (ended int64, er
 	}
 	for _, s := range c.InsertSessions {
 		if _, err := t.c.exec(`INSERT INTO sessions (id, subject, client_id, scope, epoch, created_at, auth_time, reauth_at,
-			last_seen_at, expires_at, ended_at, end_reason, ended_seq, device, ip, user_agent, counter, rotated_at, token_exp, version)
-			VALUES (?,?,?,?,?,?,?,?,?,?,0,'',0,?,?,?,?,?,?,1)`,
+			last_seen_at, expires_at, ended_at, end_reason, ended_seq, device, ip, user_agent, counter, rotated_at, token_exp, cookie_hash, version)
+			VALUES (?,?,?,?,?,?,?,?,?,?,0,'',0,?,?,?,?,?,?,?,1)`,
 			s.ID, s.Subject, s.ClientID, s.Scope, t.state.head.Seq, s.CreatedAt, s.AuthTime, s.ReauthAt,
-			s.LastSeenAt, s.ExpiresAt, s.Device, s.IP, s.UserAgent, s.Counter, s.RotatedAt, s.TokenExp); err != nil {
+			s.LastSeenAt, s.ExpiresAt, s.Device, s.IP, s.UserAgent, s.Counter, s.RotatedAt, s.TokenExp, s.CookieHash); err != nil {
 			return 0, err
 		}
 	}
@@ -262,19 +262,19 @@ func (t *tx) mayRaise(s curfew.Session) error {
 func (t *tx) updateSession(s curfew.Session) error {
 	if s.Ended() {
 		n, err := t.c.exec(`UPDATE sessions SET scope = ?, epoch = max(epoch, ?), auth_time = ?, reauth_at = ?, last_seen_at = max(last_seen_at, ?),
-			ended_at = ?, end_reason = ?, ended_seq = ?, device = ?, counter = ?, rotated_at = ?, token_exp = ?, version = version + 1
+			ended_at = ?, end_reason = ?, ended_seq = ?, device = ?, counter = ?, rotated_at = ?, token_exp = ?, cookie_hash = ?, version = version + 1
 			WHERE id = ? AND version = ? AND ended_at = 0`,
 			s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.LastSeenAt, s.EndedAt, string(s.EndReason), s.EndedSeq,
-			s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.ID, s.Version)
+			s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.CookieHash, s.ID, s.Version)
 		return changedOne(n, err, "session", s.ID)
 	}
 	// A refresh changes nothing that is indexed. SQLite writes every index of
 	// which a column is named, whether its value changes or not, so activity is
 	// written only where it moves.
 	n, err := t.c.exec(`UPDATE sessions SET scope = ?, epoch = max(epoch, ?), auth_time = ?, reauth_at = ?,
-		device = ?, counter = ?, rotated_at = ?, token_exp = ?, version = version + 1
+		device = ?, counter = ?, rotated_at = ?, token_exp = ?, cookie_hash = ?, version = version + 1
 		WHERE id = ? AND version = ? AND ended_at = 0`,
-		s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.ID, s.Version)
+		s.Scope, s.Epoch, s.AuthTime, s.ReauthAt, s.Device, s.Counter, s.RotatedAt, s.TokenExp, s.CookieHash, s.ID, s.Version)
 	if err := changedOne(n, err, "session", s.ID); err != nil {
 		return err
 	}

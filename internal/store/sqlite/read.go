@@ -137,7 +137,7 @@ func (db *DB) Users(ctx context.Context, page store.Page) ([]store.User, error) 
 }
 
 const sessionColumns = `id, subject, client_id, scope, epoch, created_at, auth_time, reauth_at, last_seen_at, expires_at,
-	ended_at, end_reason, ended_seq, device, ip, user_agent, counter, rotated_at, token_exp, version`
+	ended_at, end_reason, ended_seq, device, ip, user_agent, counter, rotated_at, token_exp, version, cookie_hash`
 
 func scanSession(s *sqlite3.Stmt, out *curfew.Session) {
 	*out = curfew.Session{
@@ -146,7 +146,7 @@ func scanSession(s *sqlite3.Stmt, out *curfew.Session) {
 		LastSeenAt: instant(s, 8), ExpiresAt: instant(s, 9), EndedAt: instant(s, 10),
 		EndReason: curfew.Reason(s.ColumnText(11)), EndedSeq: seq(s, 12), Device: s.ColumnText(13),
 		IP: s.ColumnText(14), UserAgent: s.ColumnText(15), Counter: s.ColumnInt64(16),
-		RotatedAt: instant(s, 17), TokenExp: instant(s, 18), Version: s.ColumnInt64(19),
+		RotatedAt: instant(s, 17), TokenExp: instant(s, 18), Version: s.ColumnInt64(19), CookieHash: s.ColumnText(20),
 	}
 }
 

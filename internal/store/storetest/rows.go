@@ -106,7 +106,7 @@ func sessionKeepsEveryField(t *testing.T, h *harness) {
 	s := curfew.Session{
 		ID: "s1", Subject: "u", ClientID: "web", Scope: "openid profile", CreatedAt: odd(1), AuthTime: odd(2),
 		ReauthAt: odd(3), LastSeenAt: odd(4), ExpiresAt: odd(5), Device: unicode, IP: "2001:db8::1",
-		UserAgent: "Mozilla/5.0 " + unicode, Counter: 7, RotatedAt: odd(6), TokenExp: odd(7),
+		UserAgent: "Mozilla/5.0 " + unicode, Counter: 7, RotatedAt: odd(6), TokenExp: odd(7), CookieHash: "c0ffee",
 	}
 	filled(t, s, "Epoch", "EndedAt", "EndReason", "EndedSeq", "Version")
 	h.commit(store.Change{InsertSessions: []curfew.Session{s, {ID: "s2"}}})
@@ -120,12 +120,14 @@ func sessionKeepsEveryField(t *testing.T, h *harness) {
 	next := want
 	next.Scope, next.AuthTime, next.ReauthAt, next.LastSeenAt = "openid", odd(10), odd(11), odd(12)
 	next.Device, next.Counter, next.RotatedAt, next.TokenExp = "d", 8, odd(13), odd(14)
+	next.CookieHash = "d0ffee"
 	// What the login was cannot be rewritten.
 	next.Subject, next.ClientID, next.IP, next.UserAgent = "other", "other", "other", "other"
 	next.CreatedAt, next.ExpiresAt = odd(99), odd(99)
 	h.commit(store.Change{UpdateSessions: []store.SessionUpdate{{Session: next}}})
 	want.Scope, want.AuthTime, want.ReauthAt, want.LastSeenAt = "openid", at(10), at(11), at(12)
 	want.Device, want.Counter, want.RotatedAt, want.TokenExp, want.Version = "d", 8, at(13), at(14), 2
+	want.CookieHash = "d0ffee"
 	same(t, "updated session", h.sess("s1"), want)
 
 	last := want
