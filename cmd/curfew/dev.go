@@ -10,6 +10,7 @@ import (
 	"github.com/curfewhq/curfew/internal/app"
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/config"
+	"github.com/curfewhq/curfew/internal/server"
 	"github.com/spf13/cobra"
 )
 
@@ -30,6 +31,7 @@ curl -s -w '\n%%{http_code}\n' -H "Authorization: Bearer $TOKEN" $URL/user      
 
 func (c *cli) devCommand() *cobra.Command {
 	var listen string
+	conf := config.Default()
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Try it: everything in a temporary directory, with a demo user",
@@ -38,13 +40,17 @@ user whose password is known to all. It listens on this machine only, and reads
 neither a configuration file nor the environment. Services attach themselves
 without a key.`,
 		Args: cobra.NoArgs,
-		RunE: c.action(func(cmd *cobra.Command, _ []string) error { return c.dev(cmd.Context(), listen) }),
+		RunE: c.action(func(cmd *cobra.Command, _ []string) error { return c.dev(cmd.Context(), listen, conf) }),
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address and port of this machine; port 0 takes a free one")
+	// To see sessions end by themselves without waiting for days.
+	cmd.Flags().DurationVar(&conf.Sessions.IdleTimeout, "idle-timeout", 0, "sessions end when their person has done nothing for this long; 0 = never")
+	cmd.Flags().DurationVar(&conf.Sessions.Lifetime, "lifetime", conf.Sessions.Lifetime, "sessions end this long after the login")
+	cmd.Flags().DurationVar(&conf.Tokens.AccessLife, "access-life", conf.Tokens.AccessLife, "how long an access token is good for")
 	return cmd
 }
 
-func (c *cli) dev(ctx context.Context, listen string) (err error) {
+func (c *cli) dev(ctx context.Context, listen string, conf config.Config) (err error) {
 	if !isLoopback(listen) {
 		return &usageError{fmt.Errorf("--listen is %q: dev has a user with a known password and listens on this machine only, such as 127.0.0.1:8080; use 'curfew serve' for others", listen)}
 	}
@@ -53,13 +59,12 @@ func (c *cli) dev(ctx context.Context, listen string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	conf := config.Default()
 	conf.Listen, conf.Data, conf.Log.Level = listen, filepath.Join(dir, "data"), "warn"
 	if err := conf.Validate(); err != nil {
 		return &usageError{err}
 	}
 	return app.Serve(ctx, conf, app.Options{
-		Version: versionText(), Logger: c.logger(conf), Seed: seedDemo, InsecureOpenFeed: true,
+		Version: versionText(), Logger: c.logger(conf), Seed: seedDemo, Demo: &server.Demo{Login: demoEmail, Password: demoPassword},
 		Ready: func(r app.Running) {
 			if c.output == "json" {
 				c.printRunning(r)

@@ -31,9 +31,11 @@ type Options struct {
 	Seed func(context.Context, *authority.Authority) error
 	// Ready is told when requests are served, if it is not nil.
 	Ready func(Running)
-	// InsecureOpenFeed lets verifiers attach themselves without a key. It is for
-	// an authority that has nothing to protect.
-	InsecureOpenFeed bool
+	// Demo makes it an authority to try things with, that has nothing to protect
+	// and listens on this machine only: verifiers attach themselves without a
+	// key, cookies go over plain HTTP, front ends on this machine may call, and
+	// the login page shows this user's password. nil = a real one.
+	Demo *server.Demo
 }
 
 // Running says where an authority can be reached.
@@ -84,9 +86,14 @@ func Serve(ctx context.Context, c config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	ui, err := pages(c, o)
+	if err != nil {
+		return err
+	}
 	handler, err := server.New(server.Config{
 		Authority: auth, Addresses: addresses, Metrics: metrics, Logger: o.Logger, Version: o.Version,
-		InsecureOpenFeed: o.InsecureOpenFeed,
+		Pages: ui, Cookies: cookies(c, o), Origins: c.Web.Origins, Demo: o.Demo,
+		InsecureOpenFeed: o.Demo != nil, InsecureLoopbackOrigins: o.Demo != nil,
 	})
 	if err != nil {
 		return err

@@ -18,23 +18,32 @@ import (
 	"time"
 
 	"github.com/curfewhq/curfew/internal/config"
+	"github.com/curfewhq/curfew/internal/server"
+	"github.com/curfewhq/curfew/internal/webui"
 	"github.com/google/go-cmp/cmp"
 )
 
 // elsewhere are the options that reach something else than the policy and the
 // hashing, each with what shows that.
 var elsewhere = map[string]string{
-	"listen":           "TestServe",
-	"public_url":       "TestServe",
-	"data":             "TestServe",
-	"store":            "TestStorePath",
-	"master_key":       "the script masterkey",
-	"trusted_proxies":  "internal/netaddr",
-	"tls.cert":         "TestServe",
-	"tls.key":          "TestServe",
-	"log.level":        "TestLogLevel",
-	"log.format":       "cmd/curfew",
-	"shutdown_timeout": "cmd/curfew, TestShutdownFinishesRequests",
+	"listen":          "TestServe",
+	"public_url":      "TestServe",
+	"data":            "TestServe",
+	"store":           "TestStorePath",
+	"master_key":      "the script masterkey",
+	"trusted_proxies": "internal/netaddr",
+	"tls.cert":        "TestServe",
+	"tls.key":         "TestServe",
+	"log.level":       "TestLogLevel",
+
+	"sessions.max_lifetime":   "TestSlidingSessions",
+	"cookies.name":            "TestPagesAndCookies",
+	"cookies.remember":        "TestPagesAndCookies",
+	"cookies.clear_site_data": "TestPagesAndCookies",
+	"web.pages":               "TestPagesAndCookies",
+	"web.origins":             "TestPagesAndCookies",
+	"log.format":              "cmd/curfew",
+	"shutdown_timeout":        "cmd/curfew, TestShutdownFinishesRequests",
 }
 
 // others are values that differ from the defaults, where the one for the type
@@ -44,6 +53,7 @@ var others = map[string]string{
 	"tokens.access_life":     "3m",
 	"sessions.refresh_grace": "7s",
 	"sessions.at_max":        "refuse",
+	"sessions.expiry":        "sliding",
 	"feed.lease":             "7s",
 	"password.memory_kib":    "64",
 	"password.max_wait":      "3s",
@@ -97,6 +107,54 @@ func TestZeroIsNotTheDefault(t *testing.T) {
 		if n >= 0 {
 			t.Errorf("limit %s 0 became %d, want a negative one (off)", name, n)
 		}
+	}
+}
+
+// A sliding session ends its life-time after the last activity, and at the
+// absolute limit all the same.
+func TestSlidingSessions(t *testing.T) {
+	c := config.Default()
+	c.Sessions.Lifetime, c.Sessions.MaxLifetime = time.Hour, 48*time.Hour
+	if p := policy(c, "i"); p.Lifetime != time.Hour || p.IdleTimeout != 0 {
+		t.Errorf("absolute: %v, idle after %v", p.Lifetime, p.IdleTimeout)
+	}
+	c.Sessions.Expiry = "sliding"
+	if p := policy(c, "i"); p.Lifetime != 48*time.Hour || p.IdleTimeout != time.Hour {
+		t.Errorf("sliding: %v, idle after %v", p.Lifetime, p.IdleTimeout)
+	}
+	c.Sessions.IdleTimeout = 5 * time.Minute
+	if p := policy(c, "i"); p.Lifetime != 48*time.Hour || p.IdleTimeout != 5*time.Minute {
+		t.Errorf("sliding with an idle time-out: %v, idle after %v", p.Lifetime, p.IdleTimeout)
+	}
+}
+
+// The settings of pages and cookies reach those who set cookies.
+func TestPagesAndCookies(t *testing.T) {
+	c := config.Default()
+	want := server.Cookies{Name: "__Host-curfew", ClearSiteData: []string{"storage"}}
+	if diff := cmp.Diff(want, cookies(c, Options{})); diff != "" {
+		t.Error(diff)
+	}
+	c.Cookies.Name, c.Cookies.Remember, c.Cookies.ClearSiteData = "__Host-x", "offer", nil
+	want = server.Cookies{Name: "__Host-x", Remember: true, ClearSiteData: []string{}, InsecureLoopback: true}
+	if diff := cmp.Diff(want, cookies(c, Options{Demo: &server.Demo{}})); diff != "" {
+		t.Error(diff)
+	}
+	c.Web.Origins = []string{"https://app.example.com"}
+	ui, err := pages(c, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := httptest.NewRecorder()
+	if err := ui.Login(rec, 200, webui.Login{}); err != nil {
+		t.Fatal(err)
+	}
+	if csp := rec.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' https://app.example.com;") {
+		t.Errorf("forms may not end at web.origins: %s", csp)
+	}
+	c.Web.Pages = "off"
+	if ui, err := pages(c, Options{}); ui != nil || err != nil {
+		t.Errorf("pages are off: %v, %v", ui, err)
 	}
 }
 

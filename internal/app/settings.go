@@ -2,13 +2,16 @@ package app
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/config"
 	"github.com/curfewhq/curfew/internal/limit"
 	"github.com/curfewhq/curfew/internal/password"
+	"github.com/curfewhq/curfew/internal/server"
 	"github.com/curfewhq/curfew/internal/token"
+	"github.com/curfewhq/curfew/internal/webui"
 )
 
 // never stands for "not by itself" where the authority takes zero for its own
@@ -34,7 +37,34 @@ func policy(c config.Config, issuer string) authority.Config {
 		LoginFailuresAddress: orElse(c.Limits.LoginFailuresAddress, -1),
 		LoginWindow:          c.Limits.LoginWindow,
 	}
+	if c.Sessions.Expiry == "sliding" {
+		// A life that counts from the last activity is an idle time-out under
+		// another name.
+		p.Lifetime = c.Sessions.MaxLifetime
+		if p.IdleTimeout == 0 {
+			p.IdleTimeout = c.Sessions.Lifetime
+		}
+	}
 	return p
+}
+
+// pages returns the pages for people, or nil where they are off.
+func pages(c config.Config, o Options) (*webui.UI, error) {
+	if c.Web.Pages == "off" {
+		return nil, nil
+	}
+	targets := c.Web.Origins
+	if o.Demo != nil {
+		targets = append(slices.Clone(targets), "http://localhost:*", "http://127.0.0.1:*")
+	}
+	return webui.New(webui.Config{FormAction: targets})
+}
+
+func cookies(c config.Config, o Options) server.Cookies {
+	return server.Cookies{
+		Name: c.Cookies.Name, Remember: c.Cookies.Remember == "offer",
+		ClearSiteData: append([]string{}, c.Cookies.ClearSiteData...), InsecureLoopback: o.Demo != nil,
+	}
 }
 
 func orElse[T int | time.Duration](v, zero T) T {

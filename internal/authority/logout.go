@@ -339,7 +339,7 @@ func (a *Authority) EndOwnSession(ctx context.Context, c *token.Claims, id strin
 }
 
 // RevokeToken carries out an RFC 7009 revocation: of an access token only that
-// token, of a refresh token its session. Unknown tokens are no error: what the
+// token, of a refresh token or a session cookie the session. Unknown tokens are no error: what the
 // caller wants is the case. A token of another client than the one named is
 // [ErrInvalidGrant] and stays live.
 func (a *Authority) RevokeToken(ctx context.Context, raw, client string, from Origin) (Receipt, error) {
@@ -351,6 +351,19 @@ func (a *Authority) RevokeToken(ctx context.Context, raw, client string, from Or
 		}
 		s, err := a.store.Session(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
+			return Receipt{}, nil
+		}
+		if err != nil {
+			return Receipt{}, err
+		}
+		if client != "" && client != s.ClientID {
+			return Receipt{}, ErrInvalidGrant
+		}
+		return a.endAll(ctx, start, []curfew.Session{s}, ending{reason: curfew.ReasonTokenRevoked, event: audit.SessionLogout, from: from})
+	}
+	if IsCookie(raw) {
+		s, err := a.cookieRow(ctx, raw)
+		if errors.Is(err, curfew.ErrInvalidToken) {
 			return Receipt{}, nil
 		}
 		if err != nil {

@@ -31,26 +31,23 @@ type Watch struct {
 	wake   chan struct{}
 }
 
-// Watch watches the session of verified claims. The caller calls Stop.
-func (a *Authority) Watch(c *token.Claims) *Watch {
+// Watch watches the session of verified claims, unless most are watched already,
+// or each of them by that session. The caller calls Stop.
+func (a *Authority) Watch(c *token.Claims, most, each int) (*Watch, bool) {
 	w := &Watch{all: &a.watchers, claims: c, wake: make(chan struct{}, 1)}
 	ws := w.all
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	if ws.total >= most || len(ws.bySession[c.Session]) >= each {
+		return nil, false
+	}
 	if ws.bySession == nil {
 		ws.bySession, ws.bySubject = map[string]map[*Watch]struct{}{}, map[string]map[*Watch]struct{}{}
 	}
 	put(ws.bySession, c.Session, w)
 	put(ws.bySubject, c.Subject, w)
 	ws.total++
-	return w
-}
-
-// Watchers returns how many sessions are watched.
-func (a *Authority) Watchers() int {
-	a.watchers.mu.Lock()
-	defer a.watchers.mu.Unlock()
-	return a.watchers.total
+	return w, true
 }
 
 // Woken receives when [Authority.Standing] is to be asked.

@@ -44,12 +44,25 @@ type Config struct {
 
 	Sessions struct {
 		Lifetime     time.Duration `key:"lifetime" default:"720h" doc:"A session ends this long after the login, whatever happens."`
+		Expiry       string        `key:"expiry" default:"absolute" oneof:"absolute sliding" doc:"Whether sessions.lifetime counts from the login, or from when its person last did something. A sliding session ends sessions.max_lifetime after the login all the same: a stolen one must not live for ever."`
+		MaxLifetime  time.Duration `key:"max_lifetime" default:"2160h" doc:"Absolute limit of sliding sessions."`
 		IdleTimeout  time.Duration `key:"idle_timeout" default:"0" doc:"A session ends when its person has done nothing for this long. Background refresh is no activity. 0 means never."`
 		RefreshGrace time.Duration `key:"refresh_grace" default:"10s" doc:"For this long a spent refresh token still counts as a repeated request and not as theft."`
 		Max          int           `key:"max" default:"0" doc:"Sessions a user may have at once. 0 means any number."`
 		AtMax        string        `key:"at_max" default:"end_oldest" oneof:"refuse end_oldest" doc:"What a login does when sessions.max is reached: it is refused, or the oldest session ends."`
 		Retention    time.Duration `key:"retention" default:"720h" doc:"How long ended sessions stay listed."`
 	} `key:"sessions" doc:"Sessions"`
+
+	Cookies struct {
+		Name          string   `key:"name" default:"__Host-curfew" doc:"Name of the session cookie. Two authorities on one host need two names. Browsers guard the prefix __Host-: keep it."`
+		Remember      string   `key:"remember" default:"off" oneof:"off offer" doc:"Whether the login page offers to stay signed in when the browser is closed."`
+		ClearSiteData []string `key:"clear_site_data" default:"storage" doc:"What a browser is told to clear at a sign-out: storage, cache, cookies. cache can stall Chromium for seconds, cookies signs out of sibling sub-domains as well. An empty list clears nothing."`
+	} `key:"cookies" doc:"Session cookies"`
+
+	Web struct {
+		Pages   string   `key:"pages" default:"on" oneof:"on off" doc:"Whether /login, /signout and /account are served. They need TLS."`
+		Origins []string `key:"origins" doc:"Origins of front ends, such as https://app.example.com: they may call from browsers (CORS, with tokens, never with cookies), and a sign-in may return to them."`
+	} `key:"web" doc:"Pages and front ends"`
 
 	Feed struct {
 		Lease time.Duration `key:"lease" default:"3s" doc:"How long a verifier may answer without having heard from the authority. A longer lease means fewer polls, and a longer wait of a logout for a verifier that died."`

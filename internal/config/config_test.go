@@ -40,6 +40,9 @@ func TestDefault(t *testing.T) {
 	want.Keys.RotateEvery, want.Keys.Announce = 90*24*time.Hour, 24*time.Hour
 	want.Sessions.Lifetime, want.Sessions.Retention = 30*24*time.Hour, 30*24*time.Hour
 	want.Sessions.RefreshGrace, want.Sessions.AtMax = 10*time.Second, "end_oldest"
+	want.Sessions.Expiry, want.Sessions.MaxLifetime = "absolute", 90*24*time.Hour
+	want.Cookies.Name, want.Cookies.Remember, want.Cookies.ClearSiteData = "__Host-curfew", "off", []string{"storage"}
+	want.Web.Pages = "on"
 	want.Feed.Lease = 3 * time.Second
 	want.Password.MemoryKiB, want.Password.Iterations, want.Password.Parallelism = 19456, 2, 1
 	want.Password.MaxWait = 5 * time.Second
@@ -80,6 +83,18 @@ func TestPrecedence(t *testing.T) {
 				values = [3]string{"EdDSA", "RS256", "ES256"}
 			case "sessions.at_max":
 				values = [3]string{"refuse", "end_oldest", "refuse"}
+			case "sessions.expiry":
+				values = [3]string{"sliding", "absolute", "sliding"}
+			case "cookies.name":
+				values = [3]string{"__Host-a", "__Host-b", "__Host-c_-9"}
+			case "cookies.remember":
+				values = [3]string{"offer", "off", "offer"}
+			case "cookies.clear_site_data":
+				values = [3]string{"cache", "storage,cache", "cookies"}
+			case "web.pages":
+				values = [3]string{"off", "on", "off"}
+			case "web.origins":
+				values = [3]string{"https://a", "https://a:1,http://localhost:5173", "https://c.example"}
 			case "log.level":
 				values = [3]string{"debug", "warn", "error"}
 			case "log.format":
@@ -402,20 +417,31 @@ func TestValidate(t *testing.T) {
 		`sessions.refresh_grace is 1h: must be 0 to 5m`:                                    func(c *Config) { c.Sessions.RefreshGrace = time.Hour },
 		`sessions.max is -1: must not be negative`:                                         func(c *Config) { c.Sessions.Max = -1 },
 		`sessions.at_max is "": must be one of refuse, end_oldest`:                         func(c *Config) { c.Sessions.AtMax = "" },
-		`sessions.retention is -1h: must not be negative`:                                  func(c *Config) { c.Sessions.Retention = -time.Hour },
-		`password.memory_kib is 7: must be 8 (8 per lane) to 262144`:                       func(c *Config) { c.Password.MemoryKiB = 7 },
-		`password.iterations is 1000: must be 1 to 53 with this memory`:                    func(c *Config) { c.Password.Iterations = 1000 },
-		`password.parallelism is 0: must be 1 to 64`:                                       func(c *Config) { c.Password.Parallelism = 0 },
-		`password.concurrency is -1: must not be negative`:                                 func(c *Config) { c.Password.Concurrency = -1 },
-		`password.max_wait is 0: must be 1ms to 1m`:                                        func(c *Config) { c.Password.MaxWait = 0 },
-		`limits.logout_calls is -1: must not be negative`:                                  func(c *Config) { c.Limits.LogoutCalls = -1 },
-		`limits.login_window is 0: must be 1s or more`:                                     func(c *Config) { c.Limits.LoginWindow = 0 },
-		`limits.logout_window is 25h: must be 24h or less`:                                 func(c *Config) { c.Limits.LogoutWindow = 25 * time.Hour },
-		`log.format is "xml": must be one of text, json`:                                   func(c *Config) { c.Log.Format = "xml" },
-		`feed.lease is 0: must be 100ms to 1m`:                                             func(c *Config) { c.Feed.Lease = 0 },
-		`feed.lease is 99ms: must be 100ms to 1m`:                                          func(c *Config) { c.Feed.Lease = 99 * time.Millisecond },
-		`feed.lease is 1m1s: must be 100ms to 1m`:                                          func(c *Config) { c.Feed.Lease = 61 * time.Second },
-		`shutdown_timeout is 0: must be 1s to 10m`:                                         func(c *Config) { c.ShutdownTimeout = 0 },
+		`sessions.expiry is "never": must be one of absolute, sliding`:                     func(c *Config) { c.Sessions.Expiry = "never" },
+		`sessions.max_lifetime is 719h: must be at least sessions.lifetime (720h)`: func(c *Config) {
+			c.Sessions.Expiry, c.Sessions.MaxLifetime = "sliding", 719*time.Hour
+		},
+		`cookies.name is "curfew": must begin with __Host-`:                         func(c *Config) { c.Cookies.Name = "curfew" },
+		`cookies.name is "__Host-a;b": must begin with __Host-`:                     func(c *Config) { c.Cookies.Name = "__Host-a;b" },
+		`cookies.clear_site_data is "*": "*" is none of storage, cache, cookies`:    func(c *Config) { c.Cookies.ClearSiteData = []string{"*"} },
+		`web.origins is "https://a/": "https://a/" must be scheme and host alone`:   func(c *Config) { c.Web.Origins = []string{"https://a/"} },
+		`web.origins is "*": "*" must be scheme and host alone`:                     func(c *Config) { c.Web.Origins = []string{"*"} },
+		`web.origins is "https://A": "https://A" must be scheme and host alone`:     func(c *Config) { c.Web.Origins = []string{"https://A"} },
+		`web.origins is "https://u@a": "https://u@a" must be scheme and host alone`: func(c *Config) { c.Web.Origins = []string{"https://u@a"} },
+		`sessions.retention is -1h: must not be negative`:                           func(c *Config) { c.Sessions.Retention = -time.Hour },
+		`password.memory_kib is 7: must be 8 (8 per lane) to 262144`:                func(c *Config) { c.Password.MemoryKiB = 7 },
+		`password.iterations is 1000: must be 1 to 53 with this memory`:             func(c *Config) { c.Password.Iterations = 1000 },
+		`password.parallelism is 0: must be 1 to 64`:                                func(c *Config) { c.Password.Parallelism = 0 },
+		`password.concurrency is -1: must not be negative`:                          func(c *Config) { c.Password.Concurrency = -1 },
+		`password.max_wait is 0: must be 1ms to 1m`:                                 func(c *Config) { c.Password.MaxWait = 0 },
+		`limits.logout_calls is -1: must not be negative`:                           func(c *Config) { c.Limits.LogoutCalls = -1 },
+		`limits.login_window is 0: must be 1s or more`:                              func(c *Config) { c.Limits.LoginWindow = 0 },
+		`limits.logout_window is 25h: must be 24h or less`:                          func(c *Config) { c.Limits.LogoutWindow = 25 * time.Hour },
+		`log.format is "xml": must be one of text, json`:                            func(c *Config) { c.Log.Format = "xml" },
+		`feed.lease is 0: must be 100ms to 1m`:                                      func(c *Config) { c.Feed.Lease = 0 },
+		`feed.lease is 99ms: must be 100ms to 1m`:                                   func(c *Config) { c.Feed.Lease = 99 * time.Millisecond },
+		`feed.lease is 1m1s: must be 100ms to 1m`:                                   func(c *Config) { c.Feed.Lease = 61 * time.Second },
+		`shutdown_timeout is 0: must be 1s to 10m`:                                  func(c *Config) { c.ShutdownTimeout = 0 },
 	} {
 		c := Default()
 		change(&c)
@@ -493,7 +519,7 @@ func TestPrint(t *testing.T) {
 	}
 	for _, want := range []string{
 		`master_key: "(set)"`, `store: "postgres://curfew:xxxxx@db/curfew"`, `clients: ["default", "we\"b"]`,
-		"sessions:\n  lifetime: 720h\n  idle_timeout: 0\n", `trusted_proxies: []`, "\nshutdown_timeout: 15s\n",
+		"sessions:\n  lifetime: 720h\n  expiry: \"absolute\"\n", `trusted_proxies: []`, "\nshutdown_timeout: 15s\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())

@@ -130,7 +130,34 @@ func (c Config) validateServer(v *validator) {
 			v.fail("tls.key", "must be set together with tls.cert")
 		}
 	}
+	c.validateWeb(v)
 	v.between("shutdown_timeout", c.ShutdownTimeout, time.Second, 10*time.Minute)
+}
+
+func (c Config) validateWeb(v *validator) {
+	if !validCookieName(c.Cookies.Name) {
+		v.fail("cookies.name", "must begin with __Host- and go on with letters, digits, - or _")
+	}
+	for _, what := range c.Cookies.ClearSiteData {
+		if what != "storage" && what != "cache" && what != "cookies" {
+			v.fail("cookies.clear_site_data", "%q is none of storage, cache, cookies", what)
+		}
+	}
+	for _, origin := range c.Web.Origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {
+			v.fail("web.origins", "%q must be scheme and host alone, such as https://app.example.com, in lower case and without a slash at the end", origin)
+		}
+	}
+}
+
+// validCookieName insists on the prefix: without it any host of the domain, and
+// anybody on the way over plain HTTP, can put a cookie of that name in front.
+func validCookieName(name string) bool {
+	rest, ok := strings.CutPrefix(name, "__Host-")
+	return ok && rest != "" && len(name) <= 100 && strings.IndexFunc(rest, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	}) < 0
 }
 
 // validatePublicURL is strict, since tokens carry the URL and verifiers compare
@@ -169,6 +196,10 @@ func (c Config) validateLives(v *validator) {
 	v.between("sessions.retention", c.Sessions.Retention, 0, 10*year)
 	// Within the grace a stolen refresh token can be used unnoticed.
 	v.between("sessions.refresh_grace", c.Sessions.RefreshGrace, 0, 5*time.Minute)
+	v.between("sessions.max_lifetime", c.Sessions.MaxLifetime, time.Second, 10*year)
+	if c.Sessions.Expiry == "sliding" && c.Sessions.MaxLifetime < c.Sessions.Lifetime {
+		v.fail("sessions.max_lifetime", "must be at least sessions.lifetime (%s)", formatDuration(c.Sessions.Lifetime))
+	}
 	if c.Sessions.IdleTimeout > c.Sessions.Lifetime {
 		v.fail("sessions.idle_timeout", "must be 0 or at most sessions.lifetime (%s)", formatDuration(c.Sessions.Lifetime))
 	}

@@ -98,6 +98,25 @@ func (r *Resolver) ClientAddr(req *http.Request) netip.Addr {
 	return addr
 }
 
+// ForwardedTLS reports whether the client came over TLS, by the word of a trusted
+// proxy in X-Forwarded-Proto; told is false if no trusted proxy has said anything.
+// With several proxies, every part of the way must have been over TLS.
+func (r *Resolver) ForwardedTLS(req *http.Request) (secure, told bool) {
+	peer, ok := parseHop(req.RemoteAddr)
+	headers := req.Header["X-Forwarded-Proto"]
+	if !ok || len(headers) == 0 || !r.isTrusted(peer) {
+		return false, false
+	}
+	for _, h := range headers {
+		for hop := range strings.SplitSeq(h, ",") {
+			if !strings.EqualFold(strings.Trim(hop, " \t"), "https") {
+				return false, true
+			}
+		}
+	}
+	return true, true
+}
+
 func (r *Resolver) isTrusted(a netip.Addr) bool {
 	for _, p := range r.trusted {
 		if p.Contains(a) {

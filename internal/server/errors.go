@@ -30,6 +30,8 @@ type httpError struct {
 	OAuth  string // member error of RFC 6749 on the OAuth endpoints; empty = Code
 	Bearer string // error of the WWW-Authenticate challenge; "none" = a bare challenge
 	Header http.Header
+	// Reason is why a session ended, for the browser that had it.
+	Reason curfew.Reason
 	Err    error
 }
 
@@ -71,6 +73,10 @@ func wire(err error) *httpError {
 			e.Err = err
 			if e.Msg == "" {
 				e.Msg = sentence(err.Error())
+			}
+			var ended *authority.EndedError
+			if errors.As(err, &ended) {
+				e.Reason = ended.Reason
 			}
 			return &e
 		}
@@ -133,11 +139,12 @@ type errorBody struct {
 	Code             int    `json:"code"`
 	ErrorCode        string `json:"error_code"`
 	Msg              string `json:"msg"`
+	Reason           string `json:"reason,omitempty"`
 	Error            string `json:"error,omitempty"`
 	ErrorDescription string `json:"error_description,omitempty"`
 }
 
-func (s *Server) writeError(w *recorder, r *http.Request, err error) {
+func (s *Server) writeError(w *recorder, r *http.Request, err error, show errorWriter) {
 	e := wire(err)
 	if e.Status >= 500 {
 		level := slog.LevelError
@@ -155,10 +162,15 @@ func (s *Server) writeError(w *recorder, r *http.Request, err error) {
 	for k, v := range e.Header {
 		w.Header()[k] = v
 	}
+	show(w, r, e)
+}
+
+// asJSON is the errorWriter of the API.
+func asJSON(w http.ResponseWriter, r *http.Request, e *httpError) {
 	if e.Bearer != "" {
 		w.Header().Set("WWW-Authenticate", challenge(e))
 	}
-	body := errorBody{Code: e.Status, ErrorCode: e.Code, Msg: e.Msg}
+	body := errorBody{Code: e.Status, ErrorCode: e.Code, Msg: e.Msg, Reason: string(e.Reason)}
 	if oauthPaths[r.URL.Path] {
 		body.Error, body.ErrorDescription = e.OAuth, plain(e.Msg)
 		if body.Error == "" {

@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/curfewhq/curfew/internal/authority"
-	"github.com/curfewhq/curfew/internal/token"
 )
 
 // maxBody bounds what a call may send. The largest body that makes sense is two
@@ -205,18 +204,6 @@ func bearer(r *http.Request) (string, error) {
 		return "", errNoCredential
 	}
 	return credential, nil
-}
-
-// caller returns the claims of the access token that a call must carry.
-func (s *Server) caller(r *http.Request) (*token.Claims, error) {
-	raw, err := bearer(r)
-	if err != nil {
-		return nil, err
-	}
-	if raw == "" {
-		return nil, errNoCredential
-	}
-	return s.authority.Authenticate(r.Context(), raw)
 }
 
 // operator lets only operators in: by an operator key, or by the access token

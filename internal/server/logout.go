@@ -91,14 +91,38 @@ func (s *Server) logoutScope(w http.ResponseWriter, r *http.Request, scope autho
 	if err != nil {
 		return err
 	}
-	for _, credential := range []string{raw, refresh} {
+	logout, err := p.str("logout_token")
+	if err != nil {
+		return err
+	}
+	value, err := p.str("session_cookie")
+	if err != nil {
+		return err
+	}
+	cookie, err := s.sessionCookie(r)
+	if err != nil {
+		return err
+	}
+	if cookie != "" && crossOrigin.Check(r) != nil {
+		return errCrossOrigin
+	}
+	for _, credential := range []string{raw, refresh, logout, value, cookie} {
 		switch {
 		case credential == "":
 		case authority.IsRefreshToken(credential):
 			in.Refresh = append(in.Refresh, credential)
+		case authority.IsLogoutToken(credential):
+			in.Logout = append(in.Logout, credential)
+		case authority.IsCookie(credential), credential == cookie, credential == value:
+			in.Cookies = append(in.Cookies, credential)
 		default:
 			in.Access = append(in.Access, credential)
 		}
+	}
+	if cookie != "" && scope != authority.ScopeOthers {
+		// Whatever becomes of it on the server: the next person at this computer
+		// must not find it.
+		s.endCookie(w, r)
 	}
 	ctx := r.Context()
 	if slices.ContainsFunc(r.Header.Values("Prefer"), func(v string) bool { return strings.Contains(v, "respond-async") }) {

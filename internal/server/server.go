@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/feed"
 	"github.com/curfewhq/curfew/internal/netaddr"
+	"github.com/curfewhq/curfew/internal/webui"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -32,8 +34,19 @@ type Config struct {
 	Metrics   *Metrics // nil = not served
 	Logger    *slog.Logger
 	Version   string
+	// Pages serves /login, /signout and /account; nil = they are not served.
+	Pages   *webui.UI
+	Cookies Cookies
+	// Origins are those of the front ends that may call from browsers and to
+	// which a sign-in may return, such as https://app.example.com.
+	Origins []string
+	// Demo is a user whose name and password the login page shows, together with
+	// a page that has data to show; nil = none.
+	Demo *Demo
 	// InsecureOpenFeed lets verifiers poll and introspect without a key.
 	InsecureOpenFeed bool
+	// InsecureLoopbackOrigins adds every origin on this machine to Origins.
+	InsecureLoopbackOrigins bool
 }
 
 // Server serves the authority over HTTP.
@@ -47,6 +60,14 @@ type Server struct {
 	ending    time.Duration // endTimeout of the leases that are given
 	mux       *http.ServeMux
 	routes    []string
+
+	pages    *webui.UI
+	cookies  Cookies
+	origins  []string
+	loopback bool // InsecureLoopbackOrigins
+	demo     *Demo
+	warned   atomic.Int64 // when plain HTTP was last warned of
+	front    http.Handler // the mux behind CORS
 
 	running context.Context // until Drain
 	drain   context.CancelFunc
@@ -72,6 +93,13 @@ func New(c Config) (*Server, error) {
 		logger: c.Logger, version: c.Version, openFeed: c.InsecureOpenFeed, mux: http.NewServeMux(),
 		ending: endTimeout(c.Authority.Policy().Lease),
 	}
+	s.pages, s.cookies, s.origins, s.demo, s.loopback = c.Pages, c.Cookies, c.Origins, c.Demo, c.InsecureLoopbackOrigins
+	if s.cookies.Name == "" {
+		s.cookies.Name = defaultCookie
+	}
+	if s.cookies.ClearSiteData == nil {
+		s.cookies.ClearSiteData = []string{"storage"}
+	}
 	s.running, s.drain = context.WithCancel(context.Background())
 
 	s.handle("POST /token", s.token)
@@ -83,6 +111,9 @@ func New(c Config) (*Server, error) {
 	s.handle("GET /user", s.user)
 	s.handle("PUT /user", s.updateUser)
 	s.handle("GET /sessions", s.sessions)
+	s.handle("POST /sessions", s.beginSession)
+	s.handle("GET /sessions/current", s.currentSession)
+	s.handleStream("GET /sessions/events", s.sessionEvents)
 	s.handle("DELETE /sessions/{id}", s.finish(s.endSession))
 
 	s.handle("POST /feed/poll", s.feedPoll)
@@ -124,7 +155,14 @@ func New(c Config) (*Server, error) {
 	s.handle("GET /livez", s.live)
 	s.handle("GET /readyz", s.ready)
 	s.handle("GET /metrics", s.serveMetrics)
-	s.mux.Handle("/", s.wrap("unknown", s.notFound))
+	if s.pages != nil {
+		s.handlePages()
+	}
+	s.mux.Handle("/", s.wrap("unknown", s.notFound, asJSON, callTimeout))
+	var err error
+	if s.front, err = s.allowOrigins(s.mux); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -133,7 +171,7 @@ func New(c Config) (*Server, error) {
 func (s *Server) Routes() []string { return s.routes }
 
 // ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.front.ServeHTTP(w, r) }
 
 // handler serves one call. It either writes an answer and returns nil, or
 // writes nothing and returns an error.
@@ -141,19 +179,32 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (s *Server) handle(pattern string, h handler) {
 	s.routes = append(s.routes, pattern)
-	s.mux.Handle(pattern, s.wrap(pattern, h))
+	s.mux.Handle(pattern, s.wrap(pattern, h, asJSON, callTimeout))
 }
 
+// handleStream is handle for answers that go on for as long as the client
+// listens.
+func (s *Server) handleStream(pattern string, h handler) {
+	s.routes = append(s.routes, pattern)
+	s.mux.Handle(pattern, s.wrap(pattern, h, asJSON, 0))
+}
+
+// errorWriter writes the answer to a call that failed.
+type errorWriter func(w http.ResponseWriter, r *http.Request, e *httpError)
+
 // wrap is around every call: no cache may keep an answer, a panic is a 500 and
-// not a dead connection, and errors are written and logged here only.
-func (s *Server) wrap(route string, h handler) http.Handler {
+// not a dead connection, and errors are written and logged here only. A limit of 0 is none.
+func (s *Server) wrap(route string, h handler, show errorWriter, limit time.Duration) http.Handler {
 	observe := s.metrics.route(route)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		ctx, cancel := r.Context(), context.CancelFunc(func() {})
+		if limit > 0 {
+			ctx, cancel = context.WithTimeout(ctx, limit)
+		}
 		defer cancel()
 		defer func() {
 			if v := recover(); v != nil {
@@ -161,12 +212,12 @@ func (s *Server) wrap(route string, h handler) http.Handler {
 					panic(v)
 				}
 				s.logger.Error("panic", "route", route, "panic", v, "stack", string(debug.Stack()))
-				s.writeError(rec, r, errInternal)
+				s.writeError(rec, r, errInternal, show)
 			}
 			observe(rec.status, time.Since(start))
 		}()
 		if err := h(rec, r.WithContext(ctx)); err != nil {
-			s.writeError(rec, r, err)
+			s.writeError(rec, r, err, show)
 		}
 	})
 }

@@ -14,8 +14,11 @@ type tokenBody struct {
 	ExpiresIn    int64     `json:"expires_in"` // seconds
 	ExpiresAt    int64     `json:"expires_at"` // seconds since 1970
 	RefreshToken string    `json:"refresh_token"`
+	LogoutToken  string    `json:"logout_token"`
 	Scope        string    `json:"scope,omitempty"`
 	SessionID    string    `json:"session_id"`
+	SessionIn    int64     `json:"session_expires_in"` // seconds
+	IdleTimeout  int64     `json:"idle_timeout"`       // seconds, 0 = none
 	User         *userBody `json:"user,omitempty"`
 }
 
@@ -41,10 +44,11 @@ func toUser(u store.User) *userBody {
 	return b
 }
 
-func toTokens(i authority.Issued) tokenBody {
+func (s *Server) toTokens(i authority.Issued) tokenBody {
 	return tokenBody{
 		AccessToken: i.AccessToken, TokenType: "Bearer", ExpiresIn: int64(i.ExpiresIn.Round(time.Second) / time.Second),
 		ExpiresAt: i.ExpiresAt.Unix(), RefreshToken: i.RefreshToken, Scope: i.Session.Scope, SessionID: i.Session.ID,
+		LogoutToken: i.LogoutToken, SessionIn: whole(i.Session.ExpiresAt.Sub(s.authority.Now())), IdleTimeout: whole(s.authority.IdleTimeout()),
 		User: toUser(i.User),
 	}
 }
@@ -114,7 +118,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Pragma", "no-cache") // RFC 6749 §5.1
-	writeJSON(w, http.StatusOK, toTokens(issued))
+	writeJSON(w, http.StatusOK, s.toTokens(issued))
 	return nil
 }
 
@@ -135,10 +139,14 @@ func (s *Server) reauthenticate(w http.ResponseWriter, r *http.Request) error {
 	if pw == "" {
 		return badRequest("password is missing")
 	}
-	issued, err := s.authority.Reauthenticate(r.Context(), c, pw, s.origin(r))
+	issued, err := s.authority.Reauthenticate(r.Context(), c.Claims, pw, s.origin(r))
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, toTokens(issued))
+	if issued.AccessToken == "" {
+		writeJSON(w, http.StatusOK, s.toCookieSession(issued))
+		return nil
+	}
+	writeJSON(w, http.StatusOK, s.toTokens(issued))
 	return nil
 }

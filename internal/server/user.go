@@ -6,7 +6,6 @@ import (
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/authority"
-	"github.com/curfewhq/curfew/internal/token"
 )
 
 type meBody struct {
@@ -22,7 +21,7 @@ func (s *Server) user(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.authority.User(r.Context(), c)
+	u, err := s.authority.User(r.Context(), c.Claims)
 	if err != nil {
 		return err
 	}
@@ -68,7 +67,7 @@ func (s *Server) updateUser(w http.ResponseWriter, r *http.Request) error {
 	if change.Name == nil && change.Email == nil {
 		return badRequest("There is nothing to change: give password, name or email")
 	}
-	u, err := s.authority.ChangeProfile(r.Context(), c, change)
+	u, err := s.authority.ChangeProfile(r.Context(), c.Claims, change)
 	if err != nil {
 		return err
 	}
@@ -76,22 +75,28 @@ func (s *Server) updateUser(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, c *token.Claims, p params, pw, current string) error {
+func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, c caller, p params, pw, current string) error {
 	keep, err := p.flag("keep_current")
 	if err != nil {
 		return err
 	}
-	receipt, issued, err := s.authority.ChangePassword(r.Context(), c, authority.PasswordChange{
-		Password: pw, Current: current, KeepCurrent: keep, From: s.origin(r),
+	receipt, issued, err := s.authority.ChangePassword(r.Context(), c.Claims, authority.PasswordChange{
+		Password: pw, Current: current, KeepCurrent: keep, Cookie: c.Cookie, From: s.origin(r),
 	})
 	if err != nil {
 		return err
 	}
 	body := changedBody{logoutBody: s.ended("Password changed", receipt)}
-	if issued != nil {
-		tokens := toTokens(*issued)
+	switch {
+	case issued != nil && issued.Cookie != "":
+		body.User = toUser(issued.User)
+		s.beginCookie(w, r, *issued)
+	case issued != nil:
+		tokens := s.toTokens(*issued)
 		tokens.User = nil
 		body.Tokens, body.User = &tokens, toUser(issued.User)
+	case c.Cookie != "":
+		s.endCookie(w, r)
 	}
 	writeJSON(w, http.StatusOK, body)
 	return nil
@@ -128,7 +133,7 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := s.authority.OwnSessions(r.Context(), c)
+	rows, err := s.authority.OwnSessions(r.Context(), c.Claims)
 	if err != nil {
 		return err
 	}
@@ -146,9 +151,12 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := s.authority.EndOwnSession(r.Context(), c, r.PathValue("id"), s.origin(r))
+	receipt, err := s.authority.EndOwnSession(r.Context(), c.Claims, r.PathValue("id"), s.origin(r))
 	if err != nil {
 		return err
+	}
+	if c.Cookie != "" && c.Session == r.PathValue("id") {
+		s.endCookie(w, r)
 	}
 	writeJSON(w, http.StatusOK, s.ended(msgLogout, receipt))
 	return nil
@@ -207,8 +215,8 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	c := found.Claims
 	tokenType := "Bearer"
-	if found.TokenType == "refresh_token" {
-		tokenType = "refresh_token"
+	if found.TokenType != "access_token" {
+		tokenType = found.TokenType
 	}
 	writeJSON(w, http.StatusOK, introspectionBody{
 		Active: true, TokenType: tokenType, Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ClientID: c.ClientID,

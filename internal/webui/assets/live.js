@@ -1,0 +1,128 @@
+// Watches over a page that only this session may see: it goes away at once when
+// the session ends, wherever that happens, and warns before the idle time-out.
+
+const { session, idleTimeout, return: back } = document.body.dataset;
+const here = location.pathname + location.search;
+const main = document.querySelector("main");
+
+const channel = new BroadcastChannel("curfew");
+const tell = (message) => channel.postMessage({ ...message, session });
+channel.onmessage = ({ data }) => {
+  if (data.session !== session) return; // a tab from before somebody else signed in
+  if (data.type === "ended") leave(data.reason);
+  if (data.type === "active") heard(data.left);
+};
+
+// --- The end -----------------------------------------------------------------
+
+let exit; // where to, once the session has ended
+let sending = false; // a form is on its way, and its answer is the next page
+
+export function ended(reason) {
+  tell({ type: "ended", reason });
+  leave(reason);
+}
+
+function leave(reason) {
+  if (exit) return;
+  exit = "/login?" + new URLSearchParams({ ...(reason && { reason }), return: back || here });
+  close();
+  document.body.replaceChildren(); // now, not when the next page comes
+  // If this very page is signing out, the answer to its form says what happened
+  // and deletes the cookie. Going away would cut it off.
+  setTimeout(() => location.replace(exit), sending ? 10_000 : 0);
+}
+
+// ask calls the server. It resolves to whether the session is known to live.
+async function ask(headers) {
+  try {
+    const answer = await fetch("/sessions/current", { headers, cache: "no-store", signal: AbortSignal.timeout(10_000) });
+    if (answer.status === 401) ended((await answer.json().catch(() => ({}))).reason);
+    if (!answer.ok) return false;
+    const now = await answer.json();
+    if (same(now.session.id)) heard((now.idle_expires_in ?? idle / 1000) * 1000);
+    return true;
+  } catch {
+    return false; // no network, no news
+  }
+}
+const check = () => ask({ "Curfew-Background": "1" });
+
+// same shows the page anew if the browser has another session by now: what
+// stands here may be somebody else's.
+function same(id) {
+  if (!session || id === session) return true;
+  if (!sending && !exit) location.replace(back.startsWith("/") ? back : here);
+  return false;
+}
+
+// --- The stream --------------------------------------------------------------
+
+// A browser opens six HTTP/1.1 connections to a host, so ten tabs must not hold
+// ten streams. One tab has the stream and tells the others. The lock says which;
+// nobody waits for it: a tab that comes to the front takes it, because those in
+// the back may be frozen, and every tab asks for itself when it is looked at.
+let source;
+let leading = false;
+let release = () => {};
+let queue = new AbortController();
+
+function open() {
+  close();
+  source = new EventSource("/sessions/events");
+  source.addEventListener("session", (event) => same(JSON.parse(event.data).session_id));
+  source.addEventListener("ended", (event) => ended(JSON.parse(event.data).reason));
+  source.onerror = async ({ target }) => {
+    if (target.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    await check(); // an EventSource does not tell a 401 from a 503
+    setTimeout(() => source === target && open(), 5000 + Math.random() * 5000);
+  };
+}
+
+function close() {
+  source?.close();
+  source = null;
+}
+
+async function lead() {
+  const visible = document.visibilityState === "visible";
+  if (!navigator.locks) return visible ? source || open() : close();
+  if (leading || exit) return;
+  queue.abort();
+  queue = new AbortController();
+  let led = false;
+  try {
+    await navigator.locks.request("curfew-events", visible ? { steal: true } : { signal: queue.signal }, () => {
+      led = leading = true;
+      open();
+      return new Promise((resolve) => (release = resolve));
+    });
+  } catch {
+    if (!led) return; // called again meanwhile
+    leading = false;
+    close();
+    if (document.visibilityState === "hidden") lead(); // in the queue, for when the other tab closes
+    else wait();
+  }
+  leading = false;
+}
+
+document.addEventListener("visibilitychange", () => {
+  lead();
+  if (document.visibilityState === "visible") check();
+  else if (unsaid) report();
+});
+addEventListener("pagehide", () => {
+  release(); // a page that holds a lock is not kept for Back
+  close();
+});
+addEventListener("pageshow", ({ persisted }) => {
+  sending = false;
+  if (exit) location.replace(exit);
+  else lead();
+  if (persisted) check();
+});
+// On window, so that whoever wants to stop a form has done so.
+addEventListener("submit", (event) => {
+  sending ||= !event.defaultPrevented && event.target.method !== "dialog";
+});
