@@ -126,14 +126,14 @@ type Standing struct {
 	Now     time.Time // authority time
 	// IdleAt is when it ends unless its person does something; zero = never.
 	IdleAt time.Time
-	// Superseded says that the session lives on with other credentials than the
-	// one asked about.
+	// Superseded says that the session lives, but the access token asked about
+	// does not: it was revoked by itself or with its key, or the session was kept
+	// when its subject's others were ended. A refresh gets another one.
 	Superseded bool
 }
 
 // Standing returns how the session of verified claims stands now. A session that
-// has ended is an [EndedError]; so is an access token that was revoked by
-// itself, or with its key.
+// has ended is an [EndedError].
 func (a *Authority) Standing(ctx context.Context, c *token.Claims) (Standing, error) {
 	st := Standing{Now: a.clock.now()}
 	var err error
@@ -150,15 +150,7 @@ func (a *Authority) Standing(ctx context.Context, c *token.Claims) (Standing, er
 	if why := a.dead(st.Session, st.User, st.Now); why != "" {
 		return st, &EndedError{why}
 	}
-	st.Superseded = c.Ver < st.Session.Epoch
-	if c.ID != "" && !st.Superseded && a.verifier.Denied(c) != nil {
-		// The session lives; the token does not.
-		why := curfew.ReasonTokenRevoked
-		if _, ok := a.keys.Load().set.Lookup(c.KeyID); !ok {
-			why = curfew.ReasonKeyRevoked
-		}
-		return st, &EndedError{why}
-	}
+	st.Superseded = c.ID != "" && a.verifier.Denied(c) != nil
 	if a.cfg.IdleTimeout > 0 {
 		st.IdleAt = later(st.Session.LastSeenAt, a.activity.lastSeen(c.Session)).Add(a.cfg.IdleTimeout)
 	}
