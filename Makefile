@@ -5,13 +5,31 @@ STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME    ?= 30s
 
-.PHONY: test soak tools tool lint vet format staticcheck fuzz bench vuln build
+.PHONY: test test-go test-js test-browser screenshots node soak tools node-tools chromium tool lint vet format staticcheck fuzz bench vuln build
 
-test: tools lint
+# What is missing is said before anything has taken its time.
+test: tools node-tools chromium
+	$(MAKE) test-go
+	$(MAKE) test-js
+	$(MAKE) test-browser
+
+test-go: tools lint
 	$(GO) test -race -timeout 15m ./...
 	$(GO) -C examples/routers vet ./...
 	$(GO) -C examples/routers test -race ./...
 	$(GO) -C bench/peers vet ./...
+
+# The TypeScript packages: types, unit tests, size, and what npm would publish.
+test-js: node
+	npm test
+
+# The real pages in a real browser.
+test-browser: node chromium
+	npm run test:browser
+
+# The pictures of docs/screenshots.
+screenshots: node chromium
+	npm run screenshots
 
 # The long runs. SOAK is how long the faults on real processes go on.
 SOAK  ?= 10m
@@ -33,14 +51,30 @@ tools:
 	@$(MAKE) -s tool PACKAGE=curl CHECK='command -v curl'
 	@$(MAKE) -s tool PACKAGE='python3 python3-cryptography' CHECK='/usr/bin/env PATH=/usr/bin:$$PATH python3 -c "import cryptography"'
 
+CHROMIUM   ?= /usr/bin/chromium
+export CHROMIUM
+
+node-tools:
+	@$(MAKE) -s tool PACKAGE='nodejs npm' CHECK='command -v npm >/dev/null && node js/node-version.mjs' NOTE='version 20.19 or later of Node.js'
+
+chromium:
+	@$(MAKE) -s tool PACKAGE=chromium CHECK='test -x $(CHROMIUM)' NOTE='or set CHROMIUM to one that is installed'
+
+# Exactly the versions of the lock file, once.
+node: node-tools node_modules/.package-lock.json
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
 # tool installs PACKAGE if CHECK fails, and says what is missing if it may not.
 tool:
-	@$(CHECK) >/dev/null 2>&1 || { \
+	@{ $(CHECK); } >/dev/null 2>&1 || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGE) >/dev/null; \
 		fi; \
 	}
-	@$(CHECK) >/dev/null 2>&1 || { echo "missing: $(PACKAGE); install with the package manager of this system"; exit 1; }
+	@{ $(CHECK); } >/dev/null 2>&1 || { echo "missing: $(PACKAGE)$(if $(NOTE), ($(NOTE))); install with the package manager of this system"; exit 1; }
 
 lint: format vet staticcheck
 
@@ -48,7 +82,7 @@ vet:
 	$(GO) vet ./...
 
 format:
-	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l .); \
+	@unformatted=$$(find . -name node_modules -prune -o -name '*.go' -print0 | xargs -0 $$($(GO) env GOROOT)/bin/gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 
 # Building the tool fails where it cannot be downloaded, which is an excuse on a

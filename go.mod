@@ -44,3 +44,6 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 )
+
+// What npm installs is no part of this module, whatever it brings.
+ignore node_modules

@@ -89,6 +89,10 @@ A first logout, to paste into another terminal:
 `, r.URL)
 	fmt.Fprintf(c.out, firstLogout, r.URL)
 	fmt.Fprintf(c.out, `
+In a browser, as %s with the password %s: %s/demo has data and a button to
+log off, %s/account your devices. Sign in with two browsers, and end one from the other.
+`, demoEmail, demoPassword, r.URL, r.URL)
+	fmt.Fprintf(c.out, `
 The operator's commands, to paste before 'curfew sessions list', 'curfew audit' and the others:
 
 export CURFEW_AUTHORITY=%s CURFEW_OPERATOR_KEY_FILE=%s
