@@ -2,9 +2,12 @@ package curfew_test
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,6 +31,9 @@ func TestRoomsDoNotReachWhatTheyMustNot(t *testing.T) {
 		{"/guard", "database/sql", "whoever imports a middleware must not inherit a database"},
 		{"/guard", "github.com/ncruces/go-sqlite3", "whoever imports a middleware must not inherit a database"},
 		{"/guard", "github.com/prometheus", "metrics are an interface; the service has its own library"},
+		{"/guard/site", module + "/internal/authority", "a site is no authority"},
+		{"/guard/site", module + "/internal/store", "a site keeps no sessions; the authority does"},
+		{"/internal/webui", module + "/internal/authority", "pages get views, and show them"},
 		{"/guard", "google.golang.org/grpc", "gRPC is in guard/guardgrpc"},
 		{"/guard", module + "/internal/authority", "a service is no authority"},
 		{"/guard/guardtest", module + "/internal/authority", "the fake authority is the feed and a signer"},
@@ -94,4 +100,42 @@ func golist(t *testing.T, args ...string) []string {
 		t.Fatalf("go list %v: %v\n%s", args, err, &stderr)
 	}
 	return strings.Fields(strings.ReplaceAll(string(out), "\t", "\x00")) // keep pairs together
+}
+
+// A document that names the test of each promise is worth nothing if the test
+// was renamed away.
+func TestDocumentsNameTestsThatExist(t *testing.T) {
+	source := map[string]string{}
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "js/*/test/*.ts", "js/packages/*/test/*.ts", "js/packages/*/test/*.tsx"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source[filepath.ToSlash(name)] = string(text)
+		}
+	}
+	all := strings.Join(slices.Collect(maps.Values(source)), "\n")
+	inGo := regexp.MustCompile("`(Test[A-Z][A-Za-z0-9_]*)`")
+	inTS := regexp.MustCompile("`((?:js|examples)/[a-z/-]+\\.test\\.tsx?)`: \"([^\"]+)\"")
+	for _, doc := range []string{"docs/coverage.md", "docs/cookies.md", "docs/guarantees.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range inGo.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(all, "func "+m[1]+"(") {
+				t.Errorf("%s names %s, which does not exist", doc, m[1])
+			}
+		}
+		for _, m := range inTS.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(source[m[1]], m[2]) {
+				t.Errorf("%s names %q of %s, which does not exist", doc, m[2], m[1])
+			}
+		}
+	}
 }
