@@ -58,6 +58,7 @@ func (ui *UI) loadAssets() (map[string]string, error) {
 			if contentTypes[ext] == "" {
 				return nil, fmt.Errorf("webui: no content type for %s", f.Name())
 			}
+			body = compact(ext, body)
 			ready := true
 			body = assetRef.ReplaceAllFunc(body, func(ref []byte) []byte {
 				url := urls[string(ref[len("./"):])]
@@ -77,6 +78,26 @@ func (ui *UI) loadAssets() (map[string]string, error) {
 		}
 	}
 	return urls, nil
+}
+
+var (
+	cssComment = regexp.MustCompile(`(?s)/\*.*?\*/\s*`)
+	cssSpace   = regexp.MustCompile(`\s*;?\s*(})\s*|\s*([{;])\s*|([:,])\s+`)
+	jsComment  = regexp.MustCompile(`(?m)^[ \t]*(//.*)?\n|^[ \t]+|[ \t]+// .*$`)
+)
+
+// compact leaves out what only we read. It does no more than what is safe
+// without a parser: comments, indentation, and spaces that separate nothing in
+// a stylesheet. So no string in an asset may go over several lines or hold what
+// looks like a comment, and none in a stylesheet punctuation.
+func compact(ext string, body []byte) []byte {
+	switch ext {
+	case ".css":
+		return cssSpace.ReplaceAll(cssComment.ReplaceAll(body, nil), []byte("$1$2$3"))
+	case ".js":
+		return jsComment.ReplaceAll(body, nil)
+	}
+	return body
 }
 
 // Assets serves GET /assets/<name>. Names are looked up in a map: no path of a

@@ -10,7 +10,7 @@ function wait(form, submitter) {
     button.disabled = true;
   }
   const button = submitter ?? form.querySelector("button[type=submit]");
-  if (button?.dataset.busy) button.textContent = button.dataset.busy;
+  if (button) button.textContent = button.dataset.busy ?? "Signing out…"; // what most of them do
 }
 
 function ready() {
@@ -82,7 +82,7 @@ function tell() {
     time.textContent = time.hasAttribute("data-ago") ? age(then) : day.format(then);
   }
 }
-if (ahead) {
+if (!Number.isNaN(ahead)) {
   tell();
   setInterval(tell, 60_000);
 }

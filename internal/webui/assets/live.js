@@ -3,14 +3,16 @@
 
 const { session, idleTimeout, return: back } = document.body.dataset;
 const here = location.pathname + location.search;
-const main = document.querySelector("main");
 
 const channel = new BroadcastChannel("curfew");
 const tell = (message) => channel.postMessage({ ...message, session });
 channel.onmessage = ({ data }) => {
-  if (data.session !== session) return; // a tab from before somebody else signed in
+  if (data?.session !== session) return; // a tab from before somebody else signed in
   if (data.type === "ended") leave(data.reason);
-  if (data.type === "active") heard(data.left);
+  if (data.type === "active") {
+    said();
+    heard(data.left);
+  }
 };
 
 // --- The end -----------------------------------------------------------------
@@ -25,7 +27,8 @@ export function ended(reason) {
 
 function leave(reason) {
   if (exit) return;
-  exit = "/login?" + new URLSearchParams({ ...(reason && { reason }), return: back || here });
+  exit = "/login?" + new URLSearchParams({ reason: reason || "unknown", return: back || here });
+  queue.abort();
   close();
   document.body.replaceChildren(); // now, not when the next page comes
   // If this very page is signing out, the answer to its form says what happened
@@ -40,7 +43,7 @@ async function ask(headers) {
     if (answer.status === 401) ended((await answer.json().catch(() => ({}))).reason);
     if (!answer.ok) return false;
     const now = await answer.json();
-    if (same(now.session.id)) heard((now.idle_expires_in ?? idle / 1000) * 1000);
+    if (same(now.session.id)) heard((now.idle_expires_in ?? idleTimeout) * 1000);
     return true;
   } catch {
     return false; // no network, no news
@@ -84,36 +87,36 @@ function close() {
   source = null;
 }
 
-async function lead() {
-  const visible = document.visibilityState === "visible";
-  if (!navigator.locks) return visible ? source || open() : close();
+const visible = () => document.visibilityState === "visible";
+
+async function lead(steal = visible()) {
   if (leading || exit) return;
+  if (!navigator.locks) return visible() ? source ?? open() : close();
   queue.abort();
   queue = new AbortController();
   let led = false;
   try {
-    await navigator.locks.request("curfew-events", visible ? { steal: true } : { signal: queue.signal }, () => {
+    await navigator.locks.request("curfew-events", steal ? { steal } : { signal: queue.signal }, () => {
       led = leading = true;
       open();
       return new Promise((resolve) => (release = resolve));
     });
   } catch {
-    if (!led) return; // called again meanwhile
+    if (!led) return; // another request of this tab took its place
     leading = false;
     close();
-    if (document.visibilityState === "hidden") lead(); // in the queue, for when the other tab closes
-    else wait();
+    lead(false); // wait in case the other tab goes
   }
-  leading = false;
 }
 
 document.addEventListener("visibilitychange", () => {
   lead();
-  if (document.visibilityState === "visible") check();
-  else if (unsaid) report();
+  if (visible()) check();
+  else if (unsaid) report(); // timers are slow in the back
 });
 addEventListener("pagehide", () => {
   release(); // a page that holds a lock is not kept for Back
+  leading = false;
   close();
 });
 addEventListener("pageshow", ({ persisted }) => {
@@ -126,3 +129,70 @@ addEventListener("pageshow", ({ persisted }) => {
 addEventListener("submit", (event) => {
   sending ||= !event.defaultPrevented && event.target.method !== "dialog";
 });
+
+// --- The idle time-out -------------------------------------------------------
+
+const idle = idleTimeout * 1000; // 0 = none
+const warning = Math.min(60_000, idle / 2);
+const dialog = document.getElementById("idle");
+const title = document.title;
+let deadline = Date.now() + idle; // as far as the server has told
+let last = Date.now(); // when it last heard of somebody
+let unsaid = 0; // timer of a report to come
+let asking = false;
+
+// heard takes over what the server said, to this tab or to another.
+function heard(left) {
+  if (!idle) return;
+  deadline = Date.now() + left;
+  tick();
+}
+
+// active tells the server that somebody is here, now and then. What happens in
+// between is told at the end of the quarter, not forgotten.
+function active() {
+  // While the question stands, only an answer to it counts.
+  if (!unsaid && !dialog.open) unsaid = setTimeout(report, last + idle / 4 - Date.now());
+}
+
+function said() {
+  clearTimeout(unsaid);
+  unsaid = 0;
+  last = Date.now();
+}
+
+async function report() {
+  said();
+  if (await ask({})) tell({ type: "active", left: deadline - Date.now() });
+}
+
+async function tick() {
+  if (exit) return;
+  const left = deadline - Date.now();
+  if (left > warning) {
+    document.querySelector("main").hidden = false;
+    if (dialog.open) dialog.close();
+    return;
+  }
+  if (!dialog.open) dialog.showModal();
+  const seconds = Math.max(0, Math.ceil(left / 1000));
+  document.getElementById("idle-left").textContent = `${seconds} s`;
+  document.title = `Signing out in ${seconds} s`;
+  // The clock itself is silent: nobody wants to hear every second.
+  if (seconds === 30 || seconds === 10) document.getElementById("idle-say").textContent = `${seconds} seconds left`;
+  if (left > 0 || asking) return;
+  // The server decides. As long as it can't be asked, nothing is shown.
+  asking = true;
+  const known = await check();
+  asking = false;
+  if (!exit) document.querySelector("main").hidden = !known;
+}
+
+if (idle) {
+  for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) addEventListener(type, active, { passive: true });
+  dialog.addEventListener("close", () => {
+    document.title = title;
+    if (deadline - Date.now() <= warning) report(); // closed by somebody, not by tick
+  });
+  setInterval(tick, 1000);
+}
