@@ -27,6 +27,7 @@
 //
 // The package owns what a service sees: verification, middleware, modes. The
 // protocol is in internal/feed, the check itself in internal/verify. It depends
-// on no database and no metrics library; gRPC interceptors are in a package of
-// their own, and package guardtest has an authority for tests.
+// on no database and no metrics library. gRPC interceptors are in package
+// guardgrpc, signing in to sites with cookies in package site, and an authority
+// for tests in package guardtest.
 package guard

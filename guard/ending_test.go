@@ -378,3 +378,48 @@ func TestBackgroundIsNoActivity(t *testing.T) {
 		}
 	}
 }
+
+// A handler that ends its own session and outlives it has the last word. One
+// that does not is cut off like all others.
+func TestOutlive(t *testing.T) {
+	a, g := newGuard(t, guard.Config{})
+	bystander := newWaiting()
+	mux := http.NewServeMux()
+	mux.Handle("/wait", bystander)
+	mux.HandleFunc("/{outlive}", func(w http.ResponseWriter, r *http.Request) {
+		c, _ := guard.FromContext(r.Context())
+		if r.PathValue("outlive") == "out" && !guard.Outlive(r.Context()) {
+			t.Error("Outlive: false")
+		}
+		p := revoke(a, c.Session)
+		eventually(t, "the end", func() bool { return p.Status().State == "enforced" })
+		if ended := guard.Outlive(r.Context()); ended != (r.PathValue("outlive") == "out") {
+			t.Errorf("Outlive afterwards: %v", ended)
+		}
+		time.Sleep(50 * time.Millisecond) // whoever is to be cut off is
+		if _, err := w.Write([]byte("bye")); (err == nil) != (r.PathValue("outlive") == "out") {
+			t.Errorf("writing: %v", err)
+		}
+	})
+	url := serve(t, g.Middleware(mux)).URL
+
+	text, _ := a.Issue(guardtest.Token{})
+	open(t, url+"/wait", bearer(text))
+	within(t, 5*time.Second, "a request", bystander.started)
+	if got := get(t, url+"/out", bearer(text)).want(t, 200); got.body != "bye" {
+		t.Errorf("body %q", got.body)
+	}
+	cause, _ := within(t, promised, "the end of the other request", bystander.ended)
+	if !errors.Is(cause, curfew.ErrRevoked) {
+		t.Errorf("cause %v", cause)
+	}
+	get(t, url+"/out", bearer(text)).wantError(t, 401, "session_revoked")
+	text, _ = a.Issue(guardtest.Token{})
+	get(t, url+"/stay", bearer(text)).wantError(t, 401, "session_revoked")
+	if n := g.Status().Running; n != 0 {
+		t.Errorf("%d requests are still running", n)
+	}
+	if guard.Outlive(t.Context()) {
+		t.Error("Outlive without a guard: true")
+	}
+}

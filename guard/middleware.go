@@ -183,21 +183,27 @@ func (g *Guard) enter(ctx context.Context, c *Claims, resp *response, under *opa
 		cancel(nil)
 		return nil, nil, err
 	}
-	return &claimsContext{inner, c}, w, nil
+	return &claimsContext{inner, w}, w, nil
 }
 
 // claimsContext is a context with claims, in one allocation.
 type claimsContext struct {
 	context.Context
-	claims *Claims
+	work *work
 }
 
-type claimsKey struct{}
+type (
+	claimsKey struct{}
+	workKey   struct{}
+)
 
 // Value implements [context.Context].
 func (c *claimsContext) Value(key any) any {
-	if key == (claimsKey{}) {
-		return c.claims
+	switch key {
+	case claimsKey{}:
+		return c.work.claims
+	case workKey{}:
+		return c.work
 	}
 	return c.Context.Value(key)
 }
@@ -207,6 +213,22 @@ func (c *claimsContext) Value(key any) any {
 func FromContext(ctx context.Context) (c *Claims, ok bool) {
 	c, ok = ctx.Value(claimsKey{}).(*Claims)
 	return c, ok
+}
+
+// Outlive lets the request that ctx belongs to go on when its session ends. It
+// is for handlers that end the session themselves and have something to say
+// afterwards, such as the page that says that it is over: otherwise theirs would
+// be among the requests that a logout cuts off. Nothing stops such a handler any
+// more, the loss of the lease neither. Outlive reports false where no guard has
+// let the request through, or its session has ended already.
+func Outlive(ctx context.Context) bool {
+	w, ok := ctx.Value(workKey{}).(*work)
+	if !ok {
+		return false
+	}
+	w.remove()
+	// Whoever has found it in the list before marks it all the same.
+	return w.over.Load() == nil
 }
 
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {

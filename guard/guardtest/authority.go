@@ -46,7 +46,8 @@ type Authority struct {
 	// known is what was ever issued to, so that a misspelt name in a test is
 	// an error and not an ending of nothing.
 	known map[curfew.Kind]map[string]bool
-	last  time.Time // exp of the token that lives longest
+	users map[string]*User // by what they sign in with
+	last  time.Time        // exp of the token that lives longest
 	seen  map[string]time.Time
 }
 
@@ -55,7 +56,7 @@ func New(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{
 		t: t, lease: 3 * time.Second, log: curfew.NewID(),
-		denied: denylist.New(), issued: map[string]*guard.Claims{}, seen: map[string]time.Time{},
+		denied: denylist.New(), issued: map[string]*guard.Claims{}, seen: map[string]time.Time{}, users: map[string]*User{},
 		known: map[curfew.Kind]map[string]bool{
 			curfew.KindSession: {}, curfew.KindSubject: {}, curfew.KindClient: {}, curfew.KindKey: {},
 		},

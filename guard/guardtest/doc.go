@@ -15,6 +15,9 @@
 //		// … 401 with the same token
 //	}
 //
+// Sites that sign people in themselves, with package site, find the users that
+// [Authority.AddUser] adds.
+//
 // Revoke and its siblings return when the ending is enforced, as the real
 // authority's logout does; [Authority.Record] does not wait. Everything is
 // stopped when the test ends. What a test asks for and cannot be done ends the
@@ -22,6 +25,6 @@
 // own goroutine.
 //
 // The package owns the behaviour of an authority as far as guards can see it.
-// It is no authority: it has no passwords, keeps nothing, and answers a verifier
+// It is no authority: it hashes no passwords, keeps nothing, and answers a verifier
 // without a key unless [Authority.RequireKey] says otherwise.
 package guardtest

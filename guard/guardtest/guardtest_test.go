@@ -2,8 +2,10 @@ package guardtest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -310,4 +312,98 @@ func TestOpenByHand(t *testing.T) {
 		t.Error("a guard that was closed holds a lease")
 	}
 	mustAccept(t, a.Guard(t, guard.Config{}), text)
+}
+
+// post sends JSON to the authority, as the server of a site does.
+func post(t *testing.T, url, key, body string) (int, map[string]any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var out map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, out
+}
+
+// Sites sign people in and out.
+func TestSignInAndOut(t *testing.T) {
+	a := guardtest.New(t)
+	a.RequireKey("crv_site")
+	a.AddUser(guardtest.User{Username: "carol", Email: "carol@example.com", Name: "Carol", Password: "a secret", Roles: []string{"buyer"}})
+	g := a.Guard(t, guard.Config{})
+	in := func() (value string) {
+		status, out := post(t, a.URL+"/sessions", "crv_site", `{"email":"carol@example.com","password":"a secret"}`)
+		if user, _ := out["user"].(map[string]any); status != 201 || user["name"] != "Carol" || out["session_id"] == "" {
+			t.Fatalf("%d %v", status, out)
+		}
+		value, _ = out["session_cookie"].(string)
+		c, err := g.Verify(t.Context(), value)
+		if err != nil || c.Subject != "carol" || c.Session != out["session_id"] || !slices.Equal(c.Roles, []string{"buyer"}) {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		return value
+	}
+	out := func(value, scope string, wantStatus int, wantEnded float64) {
+		t.Helper()
+		status, got := post(t, a.URL+"/logout", "", fmt.Sprintf(`{"session_cookie":%q,"scope":%q}`, value, scope))
+		if status != wantStatus || status == 200 && (got["sessions_ended"] != wantEnded || got["revocation"].(map[string]any)["state"] != "enforced") {
+			t.Fatalf("%d %v", status, got)
+		}
+	}
+	one, two, three := in(), in(), in()
+	out(one, "local", 200, 1)
+	mustRefuse(t, g, one, curfew.ErrRevoked)
+	mustAccept(t, g, two)
+	out(one, "global", 200, 0) // it is dead, and ends nothing more
+	mustAccept(t, g, two)
+	out(two, "others", 200, 1)
+	mustAccept(t, g, two)
+	mustRefuse(t, g, three, curfew.ErrRevoked)
+	four := in()
+	out(four, "global", 200, 2)
+	mustRefuse(t, g, two, curfew.ErrRevoked)
+	mustRefuse(t, g, four, curfew.ErrRevoked)
+	mustAccept(t, g, in())
+	out("cs_nobody", "", 401, 0)
+	if n := a.Asked(); n.Sessions != 5 || n.Logouts != 5 {
+		t.Errorf("asked %+v", n)
+	}
+}
+
+func TestSignInRefused(t *testing.T) {
+	a := guardtest.New(t)
+	a.AddUser(guardtest.User{Username: "dave", Password: "a secret", MustChange: true})
+	for _, tc := range []struct {
+		body, code string
+		status     int
+	}{
+		{`{"username":"nobody","password":"a secret"}`, "invalid_credentials", 400},
+		{`{"username":"dave","password":"another"}`, "invalid_credentials", 400},
+		{`{"username":"dave","password":"a secret"}`, "password_change_required", 400},
+		{`{"username":"dave","password":"a secret","new_password":"a secret"}`, "same_password", 422},
+		{`{"username":"dave","password":"a secret","new_password":"short"}`, "weak_password", 422},
+		{`[]`, "invalid_request", 400},
+		{`{"username":"dave","password":"a secret","new_password":"long enough"}`, "", 201},
+		{`{"username":"dave","password":"long enough"}`, "", 201},
+	} {
+		if status, out := post(t, a.URL+"/sessions", "", tc.body); status != tc.status || tc.code != "" && out["error_code"] != tc.code {
+			t.Errorf("%s: %d %v, want %d %s", tc.body, status, out, tc.status, tc.code)
+		}
+	}
+	a.RequireKey("crv_site")
+	if status, out := post(t, a.URL+"/sessions", "crv_other", `{}`); status != 401 {
+		t.Errorf("without the key: %d %v", status, out)
+	}
 }

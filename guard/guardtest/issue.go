@@ -1,8 +1,6 @@
 package guardtest
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"time"
 
 	"github.com/curfewhq/curfew"
@@ -59,12 +57,7 @@ func (a *Authority) Cookie(tok Token) (value, session string) {
 	a.t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := a.claims(tok)
-	c.ID = ""
-	secret := make([]byte, 32)
-	rand.Read(secret) // never fails, see crypto/rand
-	value = base64.RawURLEncoding.EncodeToString(secret)
-	a.issued[value] = c
+	value, c := a.newCookie(tok)
 	return value, c.Session
 }
 

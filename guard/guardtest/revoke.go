@@ -196,14 +196,15 @@ func (r Receipt) String() string {
 func (a *Authority) live(credential string) *guard.Claims {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := a.issued[credential]
-	if c == nil || time.Now().Unix() >= c.Exp {
-		return nil
+	if c := a.issued[credential]; c != nil && a.lives(c) {
+		return c
 	}
-	if a.denied.Check(denylist.Levels{
+	return nil
+}
+
+// lives reports whether what says c is live. The caller holds mu.
+func (a *Authority) lives(c *guard.Claims) bool {
+	return time.Now().Unix() < c.Exp && a.denied.Check(denylist.Levels{
 		Key: c.KeyID, Client: c.ClientID, Subject: c.Subject, Session: c.Session, Token: c.ID, Ver: c.Ver,
-	}) != nil {
-		return nil
-	}
-	return c
+	}) == nil
 }

@@ -15,20 +15,23 @@ import (
 	"github.com/curfewhq/curfew/internal/feed/feedhttp"
 )
 
-// Asked counts what guards have asked for.
+// Asked counts what guards and the servers of sites have asked for.
 type Asked struct {
 	Polls          int // that wait for news and renew leases
 	Confirms       int // that ask whether there is anything new
 	Snapshots      int
 	Introspections int
+	Sessions       int // sign-ins, refused ones too
+	Logouts        int
 }
 
-type counters struct{ polls, confirms, snapshots, introspections atomic.Int64 }
+type counters struct{ polls, confirms, snapshots, introspections, sessions, logouts atomic.Int64 }
 
 func (c *counters) read() Asked {
 	return Asked{
 		Polls: int(c.polls.Load()), Confirms: int(c.confirms.Load()),
 		Snapshots: int(c.snapshots.Load()), Introspections: int(c.introspections.Load()),
+		Sessions: int(c.sessions.Load()), Logouts: int(c.logouts.Load()),
 	}
 }
 
@@ -37,31 +40,45 @@ func (a *Authority) handler() http.Handler {
 	mux.HandleFunc("POST /feed/poll", a.guarded(a.poll))
 	mux.HandleFunc("GET /feed/snapshot", a.guarded(a.snapshot))
 	mux.HandleFunc("POST /introspect", a.guarded(a.introspect))
+	mux.HandleFunc("POST /sessions", a.guarded(a.sessions))
+	mux.HandleFunc("POST /logout", a.logout)
 	return mux
+}
+
+// entered is a request that the gate has let in.
+type entered struct {
+	pass
+	r   *http.Request // its body was read, and its context ends with the link
+	end func()
+}
+
+// enter reads a request and passes the gate. The caller calls end.
+func (a *Authority) enter(w http.ResponseWriter, r *http.Request) *entered {
+	// A request that is read to its end learns when its client goes away.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, feed.MaxPoll))
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	p := a.gate.enter(r)
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(p.epoch, cancel)
+	return &entered{p, r.WithContext(ctx), func() { stop(); cancel() }}
 }
 
 // guarded puts the gate around a handler, and asks for the verifier's key.
 func (a *Authority) guarded(next func(w http.ResponseWriter, r *http.Request, p pass)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		// A request that is read to its end learns when its client goes away.
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, feed.MaxPoll))
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		p := a.gate.enter(r)
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(p.epoch, cancel)()
-		r = r.WithContext(ctx)
+		p := a.enter(w, r)
+		defer p.end()
 		a.mu.Lock()
 		key := a.key
 		a.mu.Unlock()
 		if key != "" && strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") != key {
-			p.leave(r, func() { fail(w, http.StatusUnauthorized, "invalid_key", "This is not the key of a verifier") })
+			p.leave(p.r, func() { fail(w, http.StatusUnauthorized, "invalid_key", "This is not the key of a verifier") })
 			return
 		}
-		next(w, r, p)
+		next(w, p.r, p.pass)
 	}
 }
 
