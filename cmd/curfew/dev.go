@@ -59,6 +59,9 @@ func (c *cli) dev(ctx context.Context, listen string, conf config.Config) (err e
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// A token never outlives its session; whoever asks for short sessions need
+	// not ask for short tokens as well.
+	conf.Tokens.AccessLife = min(conf.Tokens.AccessLife, conf.Sessions.Lifetime)
 	conf.Listen, conf.Data, conf.Log.Level = listen, filepath.Join(dir, "data"), "warn"
 	if err := conf.Validate(); err != nil {
 		return &usageError{err}
