@@ -1,0 +1,4 @@
+interface ImportMetaEnv {
+  /** URL of the authority. */
+  readonly VITE_AUTHORITY?: string;
+}
