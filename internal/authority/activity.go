@@ -13,6 +13,9 @@ import (
 type activity struct {
 	mu   sync.Mutex
 	seen map[string]time.Time // of sessions, since the last flush
+	// flushed is what the last flush has taken. It counts until the next one:
+	// while it is being stored, and for whoever has read a row just before.
+	flushed map[string]time.Time
 }
 
 func (a *activity) note(session string, at time.Time) {
@@ -29,10 +32,11 @@ func (a *activity) note(session string, at time.Time) {
 func (a *activity) lastSeen(session string) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.seen[session]
+	return later(a.seen[session], a.flushed[session])
 }
 
-// take empties the set. What could not be stored is given back by note.
+// take returns what is to be stored. What could not be stored is given back by
+// note.
 func (a *activity) take() []store.Touch {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -40,7 +44,7 @@ func (a *activity) take() []store.Touch {
 	for id, at := range a.seen {
 		out = append(out, store.Touch{Session: id, SeenAt: at})
 	}
-	clear(a.seen)
+	a.flushed, a.seen = a.seen, nil
 	return out
 }
 

@@ -173,3 +173,59 @@ func FuzzClientAddr(f *testing.F) {
 		}
 	})
 }
+
+func TestForwardedTLS(t *testing.T) {
+	trusted := []string{"10.0.0.0/8", "::1"}
+	for _, tt := range []struct {
+		name   string
+		remote string
+		xfp    []string
+		secure bool
+		told   bool
+	}{
+		{"no header", "10.0.0.1:1", nil, false, false},
+		{"stranger", "203.0.113.9:1", []string{"https"}, false, false},
+		{"neighbour of a trusted address", "11.0.0.1:1", []string{"https"}, false, false},
+		{"Unix socket", "@", []string{"https"}, false, false},
+		{"https", "10.0.0.1:1", []string{"https"}, true, true},
+		{"IPv6 proxy", "[::1]:1", []string{"https"}, true, true},
+		{"IPv4-mapped proxy", "[::ffff:10.0.0.1]:1", []string{"https"}, true, true},
+		{"in capitals, with blanks", "10.0.0.1:1", []string{" \tHTTPS "}, true, true},
+		{"http", "10.0.0.1:1", []string{"http"}, false, true},
+		{"https all the way", "10.0.0.1:1", []string{"https, https,https"}, true, true},
+		{"https all the way, two headers", "10.0.0.1:1", []string{"https", "https"}, true, true},
+		// Whichever end a proxy writes to, a client that claims https does not
+		// hide that it came in the clear.
+		{"claimed by the client on the left", "10.0.0.1:1", []string{"https, http"}, false, true},
+		{"claimed by the client on the right", "10.0.0.1:1", []string{"http, https"}, false, true},
+		{"claimed in a header of its own", "10.0.0.1:1", []string{"https", "http"}, false, true},
+		{"empty", "10.0.0.1:1", []string{""}, false, true},
+		{"empty entry", "10.0.0.1:1", []string{"https,,https"}, false, true},
+		{"trailing comma", "10.0.0.1:1", []string{"https,"}, false, true},
+		{"another scheme", "10.0.0.1:1", []string{"wss"}, false, true},
+		{"with a tail", "10.0.0.1:1", []string{"https://"}, false, true},
+		{"quoted", "10.0.0.1:1", []string{`"https"`}, false, true},
+		{"long", "10.0.0.1:1", []string{strings.Repeat("https,", 10_000) + "http"}, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := New(trusted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req := &http.Request{RemoteAddr: tt.remote, Header: http.Header{"X-Forwarded-Proto": tt.xfp}}
+			if tt.xfp == nil {
+				req.Header = http.Header{}
+			}
+			if secure, told := r.ForwardedTLS(req); secure != tt.secure || told != tt.told {
+				t.Errorf("secure %v, told %v; want %v, %v", secure, told, tt.secure, tt.told)
+			}
+			none, err := New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if secure, told := none.ForwardedTLS(req); secure || told {
+				t.Errorf("without trusted proxies: secure %v, told %v", secure, told)
+			}
+		})
+	}
+}

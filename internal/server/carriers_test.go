@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/curfewhq/curfew/internal/store"
@@ -253,4 +255,313 @@ func TestStolenRefreshTokenDiesWithThePasswordChangeThatKeepsTheSession(t *testi
 	stolen := k.refresh
 	f.call(t, "PUT", "/user", bearer(k.access), sendJSON(M{"password": "a brand new password", "current_password": alicePassword, "keep_current": true})).want(200)
 	f.tryRefresh(t, stolen).wantError(400, "invalid_grant")
+}
+
+// party is a session of the matrix below.
+type party struct {
+	owner  string
+	tokens tokens // or
+	cookie cookieSession
+}
+
+func (p party) id() string { return p.tokens.session + p.cookie.session }
+
+// parties signs everybody in: alice four times, bob twice.
+func (f *fixture) parties(t *testing.T) map[string]party {
+	t.Helper()
+	return map[string]party{
+		"app": {owner: "alice", tokens: f.loginAlice(t)}, "phone": {owner: "alice", tokens: f.loginAlice(t)},
+		"browser": {owner: "alice", cookie: f.aliceCookie(t)}, "tablet": {owner: "alice", cookie: f.aliceCookie(t)},
+		"bob's app": {owner: "bob", tokens: f.loginBob(t)}, "bob's browser": {owner: "bob", cookie: f.bobCookie(t)},
+	}
+}
+
+func (f *fixture) partyIsDead(t *testing.T, who string, p party) {
+	t.Helper()
+	if p.cookie.value != "" {
+		f.cookieIsDead(t, who, p.cookie.value)
+	} else {
+		f.isDead(t, who, p.tokens)
+	}
+}
+
+func (f *fixture) partyIsLive(t *testing.T, who string, p party) {
+	t.Helper()
+	if p.cookie.value != "" {
+		f.cookieIsLive(t, who, p.cookie.value)
+	} else {
+		f.isLive(t, who, &p.tokens)
+	}
+}
+
+// carrier is a way to present sessions.
+type carrier struct {
+	name string
+	of   []string // the sessions that are presented
+	// with returns the parameters of the body and the rest of the request.
+	with func(all map[string]party) (M, []opt)
+}
+
+var carriers = []carrier{
+	{"access token", []string{"app"}, func(all map[string]party) (M, []opt) { return nil, []opt{bearer(all["app"].tokens.access)} }},
+	{"refresh token as bearer", []string{"app"}, func(all map[string]party) (M, []opt) { return nil, []opt{bearer(all["app"].tokens.refresh)} }},
+	{"refresh token in the body", []string{"app"}, func(all map[string]party) (M, []opt) { return M{"refresh_token": all["app"].tokens.refresh}, nil }},
+	{"logout token as bearer", []string{"app"}, func(all map[string]party) (M, []opt) { return nil, []opt{bearer(all["app"].tokens.logout)} }},
+	{"logout token in the body", []string{"app"}, func(all map[string]party) (M, []opt) { return M{"logout_token": all["app"].tokens.logout}, nil }},
+	{"logout token under another name", []string{"app"}, func(all map[string]party) (M, []opt) { return M{"refresh_token": all["app"].tokens.logout}, nil }},
+	{"cookie", []string{"browser"}, func(all map[string]party) (M, []opt) { return nil, []opt{session(all["browser"].cookie.value)} }},
+	{"cookie's value in the body", []string{"browser"}, func(all map[string]party) (M, []opt) {
+		return M{"session_cookie": all["browser"].cookie.value}, nil
+	}},
+	{"cookie's value as bearer", []string{"browser"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{bearer(all["browser"].cookie.value)}
+	}},
+	{"cookie and access token", []string{"browser", "app"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{session(all["browser"].cookie.value), bearer(all["app"].tokens.access)}
+	}},
+	{"everything at once", []string{"browser", "app", "phone", "tablet", "bob's app"}, func(all map[string]party) (M, []opt) {
+		return M{
+			"refresh_token": all["phone"].tokens.refresh, "session_cookie": all["tablet"].cookie.value, "logout_token": all["bob's app"].tokens.logout,
+		}, []opt{session(all["browser"].cookie.value), bearer(all["app"].tokens.access)}
+	}},
+	{"cookie of alice, access token of bob", []string{"browser", "bob's app"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{session(all["browser"].cookie.value), bearer(all["bob's app"].tokens.access)}
+	}},
+	{"cookie of bob, logout token of alice", []string{"bob's browser", "app"}, func(all map[string]party) (M, []opt) {
+		return M{"logout_token": all["app"].tokens.logout}, []opt{session(all["bob's browser"].cookie.value)}
+	}},
+	// Of two cookies one was put there by somebody else, who must not be able to
+	// keep the other one's session alive.
+	{"two cookies", []string{"browser", "bob's browser"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{session(all["bob's browser"].cookie.value), session(all["browser"].cookie.value)}
+	}},
+	{"cookie and a bad bearer", []string{"browser"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{session(all["browser"].cookie.value), bearer("garbage")}
+	}},
+	{"bad cookie and a bearer", []string{"app"}, func(all map[string]party) (M, []opt) {
+		return nil, []opt{session("garbage"), bearer(all["app"].tokens.access)}
+	}},
+	{"bad cookie, bad refresh token, logout token", []string{"app"}, func(all map[string]party) (M, []opt) {
+		return M{"refresh_token": "cr_AAAA", "logout_token": all["app"].tokens.logout}, []opt{session("cs_AAAA")}
+	}},
+}
+
+// A logout ends the session of every carrier that it is given, and of nobody
+// else, as far as its scope says (CVE-2026-86473).
+func TestEveryCombinationOfCarriersAtEveryLogout(t *testing.T) {
+	t.Parallel()
+	for i, c := range carriers {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, web)
+			for j, call := range []struct{ path, scope string }{{"/logout", "local"}, {"/logout", "others"}, {"/logout", "global"}, {"/logout/all", "global"}} {
+				all := f.parties(t)
+				body, opts := c.with(all)
+				if body == nil {
+					body = M{}
+				}
+				if call.path == "/logout" {
+					body["scope"] = call.scope
+				}
+				if (i+j)%2 == 0 {
+					opts = append(opts, sendJSON(body))
+				} else {
+					var pairs []string
+					for name, v := range body {
+						pairs = append(pairs, name, v.(string))
+					}
+					opts = append(opts, sendForm(pairs...))
+				}
+				opts = append(opts, sameOrigin(f))
+				what := call.path + " " + call.scope
+				p := f.call(t, "POST", call.path, opts...).want(200)
+				owners := map[string]bool{}
+				for _, who := range c.of {
+					owners[all[who].owner] = true
+				}
+				ended := 0
+				for who, x := range all {
+					presented := slices.Contains(c.of, who)
+					dead := map[string]bool{
+						"local": presented, "others": owners[x.owner] && !presented, "global": owners[x.owner],
+					}[call.scope]
+					if dead {
+						ended++
+						f.partyIsDead(t, what+": "+who, x)
+					} else {
+						f.partyIsLive(t, what+": "+who, x)
+					}
+				}
+				if got := p.num("sessions_ended"); got < ended || p.str("scope") != call.scope || p.str("revocation.state") != "enforced" {
+					t.Errorf("%s: %d sessions ended, want %d: %s", what, got, ended, p.body)
+				}
+				// Again it is a success, and ends nothing that lives.
+				before := f.heads(t)
+				if call.scope != "others" {
+					if p := f.call(t, "POST", call.path, opts...).want(200); p.num("sessions_ended") != 0 {
+						t.Errorf("%s again: %s", what, p.body)
+					}
+				}
+				if after := f.heads(t); after != before {
+					t.Errorf("%s again moved the heads from %v to %v", what, before, after)
+				}
+				f.call(t, "POST", "/admin/logout", bearer(f.operator), sendJSON(M{"everybody": true})).want(200)
+			}
+		})
+	}
+}
+
+// What can be revoked by RFC 7009, carrier by carrier.
+func TestEveryCarrierAtRevocation(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	for _, c := range []struct {
+		value func(map[string]party) string
+		of    string
+		fate  fate
+	}{
+		{func(all map[string]party) string { return all["app"].tokens.access }, "app", losesAccess},
+		{func(all map[string]party) string { return all["app"].tokens.refresh }, "app", ends},
+		{func(all map[string]party) string { return all["app"].tokens.logout }, "app", lives},
+		{func(all map[string]party) string { return all["browser"].cookie.value }, "browser", ends},
+	} {
+		for _, form := range []bool{true, false} {
+			all := f.parties(t)
+			body := sendJSON(M{"token": c.value(all)})
+			if form {
+				body = sendForm("token", c.value(all))
+			}
+			// A cookie that the browser adds by itself is not the one to revoke.
+			f.call(t, "POST", "/revoke", body, session(all["tablet"].cookie.value)).want(200)
+			for who, x := range all {
+				switch {
+				case who != c.of || c.fate == lives:
+					f.partyIsLive(t, who, x)
+				case c.fate == ends:
+					f.partyIsDead(t, who, x)
+				default:
+					f.accessIsDead(t, who, x.tokens)
+					f.refreshIsLive(t, who, &x.tokens)
+				}
+			}
+		}
+	}
+}
+
+// The page knows one carrier.
+func TestEveryScopeOfThePage(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	for _, scope := range []string{"", "local", "global"} {
+		all := f.parties(t)
+		f.call(t, "POST", "/signout", session(all["browser"].cookie.value), sameOrigin(f), sendForm("scope", scope)).to("/login")
+		for who, x := range all {
+			if who == "browser" || scope == "global" && x.owner == "alice" {
+				f.partyIsDead(t, scope+": "+who, x)
+			} else {
+				f.partyIsLive(t, scope+": "+who, x)
+			}
+		}
+	}
+	all := f.parties(t)
+	f.call(t, "POST", "/signout", session(all["browser"].cookie.value), sameOrigin(f), sendForm("scope", "others")).want(400)
+	f.call(t, "POST", "/signout", session(all["browser"].cookie.value), sameOrigin(f), sendForm("scope", "everything")).want(400)
+	f.partyIsLive(t, "after a scope that the page does not know", all["browser"])
+	// Nor can a second cookie, put there by somebody else, keep the first alive.
+	f.call(t, "POST", "/signout", session(all["bob's browser"].cookie.value), session(all["browser"].cookie.value), sameOrigin(f)).to("/login")
+	f.partyIsDead(t, "browser, of two cookies", all["browser"])
+}
+
+// A credential that is dead is still a good one to log out with, and reaches no
+// further than its own session.
+func TestDeadCarriersStillLogOutAndReachNobodyElse(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	all := f.parties(t)
+	for _, who := range []string{"app", "browser"} {
+		x := all[who]
+		f.call(t, "DELETE", "/admin/sessions/"+x.id(), bearer(f.operator)).want(200)
+	}
+	before := f.heads(t)
+	for _, scope := range []string{"local", "others", "global"} {
+		for name, opts := range map[string][]opt{
+			"access token":   {bearer(all["app"].tokens.access), sendForm("scope", scope)},
+			"refresh token":  {sendForm("refresh_token", all["app"].tokens.refresh, "scope", scope)},
+			"logout token":   {sendForm("logout_token", all["app"].tokens.logout, "scope", scope)},
+			"cookie":         {session(all["browser"].cookie.value), sendForm("scope", scope)},
+			"cookie's value": {sendForm("session_cookie", all["browser"].cookie.value, "scope", scope)},
+		} {
+			p := f.call(t, "POST", "/logout", opts...).want(200)
+			if p.str("scope") != "local" || p.num("sessions_ended") != 0 {
+				t.Errorf("dead %s, %s: %s", name, scope, p.body)
+			}
+		}
+	}
+	f.call(t, "POST", "/signout", session(all["browser"].cookie.value), sendForm("scope", "global")).to("/login")
+	if after := f.heads(t); after != before {
+		t.Errorf("heads moved from %v to %v", before, after)
+	}
+	for _, who := range []string{"phone", "tablet", "bob's app", "bob's browser"} {
+		f.partyIsLive(t, who, all[who])
+	}
+}
+
+// A logout token lies about where the tokens must not: it opens nothing, gives
+// nothing, and says nothing.
+func TestLogoutTokenCanDoNothingElse(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	k := f.loginAlice(t)
+	before := f.heads(t)
+	for _, g := range f.everyCall(t, k) {
+		if len(g.secured) == 0 || strings.HasPrefix(g.path, "/logout") {
+			continue
+		}
+		var opts []opt
+		if g.body != nil {
+			opts = append(opts, sendJSON(g.body))
+		}
+		for how, o := range map[string]opt{"bearer": bearer(k.logout), "cookie": session(k.logout), "refresh cookie": withCookie("refresh_token", k.logout)} {
+			if p := f.call(t, g.method, g.path, append(opts, o)...); p.status != 401 {
+				t.Errorf("%s with a logout token as %s: %d %s", g.name, how, p.status, p.body)
+			}
+		}
+	}
+	f.tryRefresh(t, k.logout).wantError(400, "invalid_grant")
+	f.tryRefresh(t, strings.Replace(k.logout, "cl_", "cr_", 1)).wantError(400, "invalid_grant")
+	f.call(t, "POST", "/token", sendJSON(M{"grant_type": "password", "email": "alice@example.com", "password": k.logout})).wantError(400, "invalid_credentials")
+	if got := strings.TrimSpace(string(f.introspect(t, k.logout).body)); got != `{"active":false}` {
+		t.Errorf("introspection: %s", got)
+	}
+	for _, path := range []string{"/account", "/signout", "/demo"} {
+		if p := f.call(t, "GET", path, session(k.logout)); p.status == 200 {
+			t.Errorf("GET %s: %d", path, p.status)
+		}
+	}
+	f.call(t, "POST", "/sessions", bearer(f.verifier), sendJSON(M{"email": "bob@example.com", "password": bobPassword, "replaces": k.logout})).want(201)
+	f.call(t, "POST", "/revoke", sendForm("token", k.logout)).want(200)
+	if after := f.heads(t); after[0] != before[0] {
+		t.Errorf("the log moved from %v to %v", before, after)
+	}
+	f.isLive(t, "the session", &k)
+
+	// The same for as long as the session lives, whatever is refreshed.
+	next := f.tokensOf(f.tryRefresh(t, k.refresh).want(200), "")
+	if next.logout != k.logout {
+		t.Error("a refresh gives another logout token")
+	}
+	// One that was made up, of a session that lives, logs nobody out.
+	for _, forged := range []string{
+		k.logout[:len(k.logout)-2] + "AA", k.logout[:10] + "AAAA" + k.logout[14:], k.logout + "A", k.logout[:len(k.logout)-1], "cl_", "cl_" + k.logout[3:24],
+		strings.Replace(k.refresh, "cr_", "cl_", 1),
+	} {
+		if forged == k.logout {
+			continue
+		}
+		f.call(t, "POST", "/logout", sendJSON(M{"logout_token": forged})).wantError(401, "invalid_token")
+		f.call(t, "POST", "/logout/all", bearer(forged)).wantError(401, "invalid_token")
+	}
+	f.isLive(t, "the session", &next)
+	f.call(t, "POST", "/logout", sendJSON(M{"logout_token": k.logout})).want(200)
+	f.isDead(t, "the session", next)
 }

@@ -95,20 +95,34 @@ func (s *Server) putCookie(w http.ResponseWriter, t transport, name, value strin
 // sessionCookie returns the value of the request's session cookie, "" if it has
 // none.
 func (s *Server) sessionCookie(r *http.Request) (string, error) {
-	t := s.transport(r)
-	found := r.CookiesNamed(s.cookieName(t))
+	values, err := s.sessionCookies(r)
 	switch {
-	case len(found) == 0:
-		return "", nil
-	case t == plainHTTP:
-		s.warnPlain(r)
-		return "", errPlainHTTP
-	case len(found) > 1:
+	case err != nil || len(values) == 0:
+		return "", err
+	case len(values) > 1:
 		// Another host of the domain, or a page on plain HTTP, has put one of
 		// its own in front of ours (cookie tossing).
 		return "", &httpError{Status: http.StatusUnauthorized, Code: "invalid_token", Msg: "There are several session cookies", Bearer: "none"}
 	}
-	return found[0].Value, nil
+	return values[0], nil
+}
+
+// sessionCookies returns the values of all cookies with the session's name. It
+// is for calls that end the sessions of all of them: whoever could put a second
+// one beside it must not keep anybody from logging out.
+func (s *Server) sessionCookies(r *http.Request) ([]string, error) {
+	t := s.transport(r)
+	var values []string
+	for _, c := range r.CookiesNamed(s.cookieName(t)) {
+		if c.Value != "" {
+			values = append(values, c.Value)
+		}
+	}
+	if len(values) > 0 && t == plainHTTP {
+		s.warnPlain(r)
+		return nil, errPlainHTTP
+	}
+	return values, nil
 }
 
 // warnPlain logs, once a minute at most, that cookies are asked for where none

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,7 +61,9 @@ func whole(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
 // session ends, in the form of server-sent events.
 func (s *Server) sessionEvents(w http.ResponseWriter, r *http.Request) error {
 	r = r.WithContext(authority.InBackground(r.Context()))
-	c, err := s.explained(r)
+	asking, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	c, err := s.explained(r.WithContext(asking))
 	if err != nil {
 		return err
 	}
@@ -70,25 +73,31 @@ func (s *Server) sessionEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer watch.Stop()
 	// What ended before the watch began has woken nobody.
-	st, err := s.authority.Standing(r.Context(), c.Claims)
+	st, err := s.authority.Standing(asking, c.Claims)
 	if err != nil {
 		return err
 	}
 	if st.Superseded && c.Cookie == "" {
 		return fmt.Errorf("superseded by newer tokens: %w", curfew.ErrRevoked)
 	}
-	out := &eventStream{w: w, rc: http.NewResponseController(w)}
+	out := &eventStream{w: w, rc: http.NewResponseController(w), patience: eventsWrite}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil // it would wait for events that nobody is sent
+	}
+	defer out.finish()
 	if err := out.send("retry: 1000\nevent: session\ndata: %s\n\n", map[string]any{
 		"session_id": c.Session, "expires_in": whole(st.Session.ExpiresAt.Sub(st.Now)), "idle_timeout": whole(s.authority.IdleTimeout()),
 	}); err != nil {
 		return nil
 	}
 	until := st.Session.ExpiresAt
-	if c.Cookie == "" {
-		until = time.Unix(c.Exp, 0) // the client comes again with a new token
+	// A token is over at a whole second. The last one of a session is followed by
+	// none, so the stream goes on until it can say why.
+	if exp := time.Unix(c.Exp, 0); c.Cookie == "" && until.Sub(exp) >= time.Second {
+		until = exp // the client comes again with a new token
 	}
 	s.follow(r, out, watch, c, until.Sub(st.Now))
 	return nil
@@ -121,7 +130,7 @@ func (s *Server) follow(r *http.Request, out *eventStream, watch *authority.Watc
 		case <-over.C:
 			last = true
 		}
-		st, err := s.authority.Standing(r.Context(), c.Claims)
+		st, err := s.standing(r.Context(), c)
 		var ended *authority.EndedError
 		switch {
 		case errors.As(err, &ended):
@@ -133,11 +142,20 @@ func (s *Server) follow(r *http.Request, out *eventStream, watch *authority.Watc
 	}
 }
 
+// standing bounds a question to the store. The stream has no limit; each call does.
+func (s *Server) standing(ctx context.Context, c caller) (authority.Standing, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return s.authority.Standing(ctx, c.Claims)
+}
+
 // eventStream writes with a deadline for each event: a client that does not read
-// must not hold the stream.
+// must not hold the stream. Between two events there is none. HTTP/2 does not
+// ask for it when something is written but ends the stream when it is over.
 type eventStream struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	w        http.ResponseWriter
+	rc       *http.ResponseController
+	patience time.Duration
 }
 
 func (o *eventStream) send(format string, data map[string]any) error {
@@ -149,11 +167,17 @@ func (o *eventStream) send(format string, data map[string]any) error {
 }
 
 func (o *eventStream) write(text string) error {
-	if err := o.rc.SetWriteDeadline(time.Now().Add(eventsWrite)); err != nil {
+	if err := o.rc.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
 		return err
 	}
 	if _, err := o.w.Write([]byte(text)); err != nil {
 		return err
 	}
-	return o.rc.Flush()
+	if err := o.rc.Flush(); err != nil {
+		return err
+	}
+	return o.rc.SetWriteDeadline(time.Time{})
 }
+
+// finish bounds what the server writes by itself at the end.
+func (o *eventStream) finish() { _ = o.rc.SetWriteDeadline(time.Now().Add(o.patience)) }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/curfewhq/curfew/internal/server"
 	"github.com/curfewhq/curfew/internal/store"
 	"github.com/curfewhq/curfew/internal/store/sqlite"
+	"github.com/curfewhq/curfew/internal/webui"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -41,6 +43,14 @@ type options struct {
 	trusted []string                      // proxies
 	open    bool                          // verifiers need no key
 	wrap    func(store.Store) store.Store // around the store
+
+	tls       bool   // the socket speaks TLS
+	publicURL string // of the issuer; the address of the socket without
+	pages     bool   // for people; what is below is of no use without
+	cookies   server.Cookies
+	origins   []string
+	demo      *server.Demo
+	dev       bool // what `curfew dev` does for browsers on this machine
 }
 
 // fixture is a whole authority behind a socket, on a store of its own, with the
@@ -48,6 +58,8 @@ type options struct {
 type fixture struct {
 	*authority.Authority
 	URL                string
+	client             *http.Client
+	database           string // its file
 	server             *server.Server
 	store              store.Store
 	operator, verifier string // keys
@@ -88,7 +100,7 @@ func start(t *testing.T, o options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{store: db, logs: &logBuffer{}, secrets: map[string]bool{}}
+	f := &fixture{store: db, database: path, logs: &logBuffer{}, secrets: map[string]bool{}}
 	if o.wrap != nil {
 		f.store = o.wrap(db)
 	}
@@ -101,7 +113,12 @@ func start(t *testing.T, o options) *fixture {
 	// documents name URLs that exist.
 	ts := httptest.NewUnstartedServer(nil)
 	f.URL = "http://" + ts.Listener.Addr().String()
-	o.Issuer = f.URL
+	if o.tls {
+		f.URL = "https://" + ts.Listener.Addr().String()
+	}
+	if o.Issuer = f.URL; o.publicURL != "" {
+		o.Issuer = o.publicURL
+	}
 	if o.LoginFailuresAccount == 0 {
 		o.LoginFailuresAccount, o.LoginFailuresAddress = 1000, 10_000 // tests of the limits set their own
 	}
@@ -116,10 +133,19 @@ func start(t *testing.T, o options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.server, err = server.New(server.Config{
+	c := server.Config{
 		Authority: f.Authority, Addresses: addresses, Metrics: metrics, Logger: logger, Version: "test",
-		InsecureOpenFeed: o.open,
-	}); err != nil {
+		InsecureOpenFeed: o.open || o.dev, Cookies: o.cookies, Origins: o.origins, Demo: o.demo, InsecureLoopbackOrigins: o.dev,
+	}
+	if o.dev {
+		c.Cookies.InsecureLoopback = true
+	}
+	if o.pages {
+		if c.Pages, err = webui.New(webui.Config{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.server, err = server.New(c); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -127,8 +153,16 @@ func start(t *testing.T, o options) *fixture {
 	go func() { defer close(done); f.Run(ctx) }()
 	ts.Config.Handler = f.server
 	ts.Config.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
-	ts.Start()
+	f.client = client
+	if o.tls {
+		ts.EnableHTTP2 = true
+		ts.StartTLS()
+		f.client = &http.Client{Transport: ts.Client().Transport, CheckRedirect: client.CheckRedirect}
+	} else {
+		ts.Start()
+	}
 	t.Cleanup(func() {
+		f.server.Drain()
 		ts.Close()
 		stop()
 		<-done
@@ -143,6 +177,11 @@ func start(t *testing.T, o options) *fixture {
 		db.Close()
 		if strings.Contains(f.logs.String(), `"msg":"panic"`) {
 			t.Errorf("a handler has panicked:\n%s", f.logs)
+		}
+		for secret := range f.secrets {
+			if len(secret) > 20 && strings.Contains(f.logs.String(), secret) {
+				t.Errorf("the log has %q", secret)
+			}
 		}
 	})
 	f.alice = f.createUser(t, authority.NewUser{Email: "alice@example.com", Username: "alice", Name: "Alice", Password: alicePassword})
@@ -238,7 +277,12 @@ var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) er
 
 func (f *fixture) send(t *testing.T, r *http.Request) reply {
 	t.Helper()
-	resp, err := client.Do(r)
+	return f.sendBy(t, f.client, r)
+}
+
+func (f *fixture) sendBy(t *testing.T, by *http.Client, r *http.Request) reply {
+	t.Helper()
+	resp, err := by.Do(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", r.Method, r.URL.Path, err)
 	}
@@ -248,7 +292,51 @@ func (f *fixture) send(t *testing.T, r *http.Request) reply {
 		t.Fatalf("%s %s: reading the answer: %v", r.Method, r.URL.Path, err)
 	}
 	p := reply{t: t, call: r.Method + " " + r.URL.Path, status: resp.StatusCode, header: resp.Header, body: body}
+	f.check(t, r, p)
+	return p
+}
+
+// check holds an answer against the description, and looks after the values of
+// session cookies: no log may show one, and no body but that of POST /sessions.
+func (f *fixture) check(t *testing.T, r *http.Request, p reply) {
+	t.Helper()
 	api(t).check(t, r, p)
+	for _, text := range p.header["Set-Cookie"] {
+		c, err := http.ParseSetCookie(text)
+		if err != nil {
+			t.Errorf("%s: Set-Cookie: %s: %v", p.call, text, err)
+			continue
+		}
+		// One attribute that differs, and the cookie cannot be deleted.
+		if c.Path != "/" || c.Domain != "" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure == strings.HasPrefix(c.Name, "curfew-dev") {
+			t.Errorf("%s: Set-Cookie: %s", p.call, text)
+		}
+		if strings.HasPrefix(c.Value, "cs_") {
+			f.isSecret(c.Value)
+		}
+	}
+	if p.call == "POST /sessions" && p.status == 201 {
+		f.isSecret(p.str("session_cookie"))
+	} else if found := cookieValue.Find(p.body); found != nil {
+		t.Errorf("%s: the body has a cookie's value: %s", p.call, found)
+	}
+}
+
+// cookieValue stands by itself: random text in a token may look like one.
+var cookieValue = regexp.MustCompile(`["'=>\s]cs_[A-Za-z0-9_-]{66}["'<&\s]`)
+
+// callFrom is call for a connection from another address, without a socket.
+func (f *fixture) callFrom(t *testing.T, peer, method, path string, opts ...opt) reply {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, f.URL+path, nil)
+	r.TLS, r.RemoteAddr = nil, peer
+	for _, o := range opts {
+		o(r)
+	}
+	rec := httptest.NewRecorder()
+	f.server.ServeHTTP(rec, r)
+	p := reply{t: t, call: method + " " + r.URL.Path, status: rec.Code, header: rec.Header(), body: rec.Body.Bytes()}
+	f.check(t, r, p)
 	return p
 }
 
@@ -311,15 +399,15 @@ func (p reply) list(path string) []map[string]any {
 }
 
 // tokens are what a client holds of a session.
-type tokens struct{ access, refresh, session string }
+type tokens struct{ access, refresh, session, logout string }
 
 func (f *fixture) tokensOf(p reply, prefix string) tokens {
 	p.t.Helper()
-	k := tokens{p.str(prefix + "access_token"), p.str(prefix + "refresh_token"), p.str(prefix + "session_id")}
-	if k.access == "" || k.refresh == "" || k.session == "" {
+	k := tokens{p.str(prefix + "access_token"), p.str(prefix + "refresh_token"), p.str(prefix + "session_id"), p.str(prefix + "logout_token")}
+	if k.access == "" || k.refresh == "" || k.session == "" || k.logout == "" {
 		p.t.Fatalf("%s: no tokens: %s", p.call, p.body)
 	}
-	f.isSecret(k.access, k.refresh)
+	f.isSecret(k.access, k.refresh, k.logout)
 	return k
 }
 

@@ -242,9 +242,11 @@ func (s *Server) operator(h func(http.ResponseWriter, *http.Request, authority.A
 
 var errForbidden = &httpError{Status: http.StatusForbidden, Code: "forbidden", Msg: "This needs an operator", OAuth: "insufficient_scope"}
 
-func clip(s string) string {
-	if len(s) > 40 {
-		s = s[:40]
+func clip(s string) string { return clipTo(s, 40) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		s = s[:most]
 	}
 	return strings.ToValidUTF8(s, "?")
 }

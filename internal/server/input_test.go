@@ -38,6 +38,7 @@ func (f *fixture) everyCall(t *testing.T, k tokens) []good {
 		"POST /revoke":                    {"token": k.refresh},
 		"POST /introspect":                {"token": k.access},
 		"POST /feed/poll":                 {"instance": curfew.NewID(), "poll": 1},
+		"POST /sessions":                  {"email": "alice@example.com", "password": alicePassword},
 		"POST /reauthenticate":            {"password": alicePassword},
 		"PUT /user":                       {"name": "Alice"},
 		"POST /admin/users":               {"email": "new@example.com", "password": "a long password"},

@@ -99,27 +99,28 @@ func (s *Server) logoutScope(w http.ResponseWriter, r *http.Request, scope autho
 	if err != nil {
 		return err
 	}
-	cookie, err := s.sessionCookie(r)
+	cookies, err := s.sessionCookies(r)
 	if err != nil {
 		return err
 	}
-	if cookie != "" && crossOrigin.Check(r) != nil {
+	if len(cookies) > 0 && crossOrigin.Check(r) != nil {
 		return errCrossOrigin
 	}
-	for _, credential := range []string{raw, refresh, logout, value, cookie} {
+	in.Cookies = cookies
+	for _, credential := range []string{raw, refresh, logout, value} {
 		switch {
 		case credential == "":
 		case authority.IsRefreshToken(credential):
 			in.Refresh = append(in.Refresh, credential)
 		case authority.IsLogoutToken(credential):
 			in.Logout = append(in.Logout, credential)
-		case authority.IsCookie(credential), credential == cookie, credential == value:
+		case authority.IsCookie(credential), credential == value:
 			in.Cookies = append(in.Cookies, credential)
 		default:
 			in.Access = append(in.Access, credential)
 		}
 	}
-	if cookie != "" && scope != authority.ScopeOthers {
+	if len(cookies) > 0 && scope != authority.ScopeOthers {
 		// Whatever becomes of it on the server: the next person at this computer
 		// must not find it.
 		s.endCookie(w, r)

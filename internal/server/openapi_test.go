@@ -172,6 +172,10 @@ func (a *openAPI) check(t *testing.T, r *http.Request, p reply) {
 		method = http.MethodGet
 	}
 	o := a.find(method, r.URL.EscapedPath())
+	if o == nil && (isPage(r.URL.Path) && p.status != 404 && p.status != 405 || strings.HasPrefix(r.URL.Path, "/assets/")) {
+		checkPage(t, r, p)
+		return
+	}
 	if o == nil {
 		if p.status != 404 && p.status != 405 {
 			t.Errorf("%s is not described and answers %d", p.call, p.status)
@@ -206,6 +210,57 @@ func (a *openAPI) check(t *testing.T, r *http.Request, p reply) {
 	}
 }
 
+// isPage reports whether a path is one of the pages for people, which are not
+// described.
+func isPage(path string) bool {
+	return path == "/" || path == "/login" || path == "/signout" || path == "/demo" || strings.HasPrefix(path, "/account") ||
+		strings.HasPrefix(path, "/assets/") || path == "/demo/employees"
+}
+
+// checkPage holds an answer for people against what is true of all of them: no
+// cache keeps it, no script stands in it, and no other site may frame it.
+func checkPage(t *testing.T, r *http.Request, p reply) {
+	t.Helper()
+	h := p.header
+	if strings.HasPrefix(r.URL.Path, "/assets/") {
+		return
+	}
+	if got := h.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("%s: Cache-Control is %q", p.call, got)
+	}
+	if h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%s: X-Content-Type-Options is %q", p.call, h.Get("X-Content-Type-Options"))
+	}
+	switch kind := h.Get("Content-Type"); {
+	case p.status == 303:
+		if len(p.body) > 0 || h.Get("Location") == "" {
+			t.Errorf("%s: 303 to %q with %d bytes", p.call, h.Get("Location"), len(p.body))
+		}
+	case r.URL.Path == "/demo/employees":
+		if kind != "application/json" {
+			t.Errorf("%s: Content-Type is %q", p.call, kind)
+		}
+	default:
+		csp := h.Get("Content-Security-Policy")
+		if kind != "text/html; charset=utf-8" || !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%s: %d as %q with the policy %q", p.call, p.status, kind, csp)
+		}
+		for _, found := range [][]byte{inline.Find(quoted.ReplaceAll(p.body, []byte(`""`))), leads.Find(p.body)} {
+			if found != nil {
+				t.Errorf("%s: the page has %q", p.call, found)
+			}
+		}
+	}
+}
+
+// inline is what the policy forbids and what somebody else's text would have to
+// become to do harm.
+var (
+	inline = regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style|<img src=[^"]|<[^>]*\son[a-z]+\s*=|<[^>]*\sstyle\s*=|<svg`)
+	quoted = regexp.MustCompile(`"[^"]*"`)
+	leads  = regexp.MustCompile(`(?i)(href|src|action)="\s*(javascript|data|vbscript):`)
+)
+
 func (a *openAPI) checkHeaders(t *testing.T, p reply, pointer string) {
 	t.Helper()
 	headers, _ := a.at(pointer)["headers"].(map[string]any)
@@ -226,7 +281,7 @@ func (a *openAPI) checkHeaders(t *testing.T, p reply, pointer string) {
 			t.Errorf("%s: %d without %s", p.call, p.status, name)
 		}
 	}
-	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit-Limit", "Preference-Applied", "Set-Cookie", "Location", "Content-Disposition"} {
+	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit-Limit", "Preference-Applied", "Set-Cookie", "Clear-Site-Data", "Location", "Content-Disposition"} {
 		if _, described := headers[name]; !described && p.header.Get(name) != "" {
 			t.Errorf("%s: %d with %s, which is not described", p.call, p.status, name)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/curfewhq/curfew"
@@ -59,7 +60,11 @@ func (s *Server) asPage(w http.ResponseWriter, r *http.Request, e *httpError) {
 	case e.Status == http.StatusServiceUnavailable:
 		m.Title = "Please try again in a moment"
 		m.Action, m.Label = r.URL.Path, "Try again"
-		if r.URL.Path == "/signout" {
+		switch {
+		case r.Method != http.MethodPost:
+		case strings.HasPrefix(r.URL.Path, "/account/"): // there is nothing to GET
+			m.Action = afterSignIn
+		case r.URL.Path == "/signout":
 			m.Title = "Signed out in this browser only"
 			m.Text = "The server could not record it, so nothing is promised about copies of this session. Sign in and sign out again."
 			m.Action, m.Label = "/login", "Sign in"
@@ -122,7 +127,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	q := r.URL.Query()
 	v := webui.Login{
-		Return: s.returnTo(q.Get("return"), ""), Login: clip(q.Get("login")), Ended: clip(q.Get("reason")), Notice: s.takeNotice(w, r, t),
+		Return: s.returnTo(q.Get("return"), ""), Login: clipTo(q.Get("login"), 254), Ended: clip(q.Get("reason")), Notice: s.takeNotice(w, r, t),
 	}
 	if value, err := s.sessionCookie(r); err == nil && value != "" {
 		if c, err := s.authority.AuthenticateCookie(authority.InBackground(r.Context()), value); err == nil {
@@ -260,16 +265,16 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	if scope == authority.ScopeOthers {
 		return badRequest("scope is local or global")
 	}
-	value, err := s.sessionCookie(r)
+	values, err := s.sessionCookies(r)
 	if err != nil {
 		return err
 	}
 	s.endCookie(w, r)
 	target := s.returnTo(back, "/login")
-	if value == "" {
+	if len(values) == 0 {
 		return seeOther(w, r, target)
 	}
-	out, err := s.authority.Logout(r.Context(), authority.LogoutInput{Cookies: []string{value}, Scope: scope, From: s.origin(r)})
+	out, err := s.authority.Logout(r.Context(), authority.LogoutInput{Cookies: values, Scope: scope, From: s.origin(r)})
 	var throttled *authority.ThrottledError
 	switch {
 	case errors.Is(err, authority.ErrNoCredential), errors.As(err, &throttled): // there is nothing left to end

@@ -214,7 +214,11 @@ func (s *Server) wrap(route string, h handler, show errorWriter, limit time.Dura
 				s.logger.Error("panic", "route", route, "panic", v, "stack", string(debug.Stack()))
 				s.writeError(rec, r, errInternal, show)
 			}
-			observe(rec.status, time.Since(start))
+			took := time.Since(start)
+			if limit == 0 && rec.started {
+				took = rec.answered.Sub(start) // how long a client listens is no latency
+			}
+			observe(rec.status, took)
 		}()
 		if err := h(rec, r.WithContext(ctx)); err != nil {
 			s.writeError(rec, r, err, show)
@@ -245,20 +249,28 @@ func (s *Server) Drain() { s.drain() }
 // recorder notes the status.
 type recorder struct {
 	http.ResponseWriter
-	status  int
-	started bool
+	status   int
+	started  bool
+	answered time.Time // when the answer began
 }
 
 func (r *recorder) WriteHeader(status int) {
 	if !r.started {
-		r.status, r.started = status, true
+		r.status = status
+		r.begin()
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
-	r.started = true
+	r.begin()
 	return r.ResponseWriter.Write(b)
+}
+
+func (r *recorder) begin() {
+	if !r.started {
+		r.started, r.answered = true, time.Now()
+	}
 }
 
 // Unwrap serves [http.ResponseController].
