@@ -21,10 +21,15 @@ function ready() {
   labels.clear();
 }
 
-// The dialog's own form closes it, Escape too; focus goes back by itself.
+// The dialog's own form closes it, Escape too; focus goes back by itself. The
+// event comes a little later: by then the question may stand there again.
+const answers = new Map(); // dialog → what to do after yes
 function ask(dialog, yes) {
+  if (!answers.has(dialog)) {
+    dialog.addEventListener("close", () => !dialog.open && dialog.returnValue === "yes" && answers.get(dialog)());
+  }
+  answers.set(dialog, yes);
   dialog.returnValue = "";
-  dialog.addEventListener("close", () => dialog.returnValue === "yes" && yes(), { once: true });
   dialog.showModal();
 }
 

@@ -27,7 +27,9 @@ export function ended(reason) {
 
 function leave(reason) {
   if (exit) return;
-  exit = "/login?" + new URLSearchParams({ reason: reason || "unknown", return: back || here });
+  // Replaced by a sign-in, perhaps in this very browser: the server knows, and
+  // shows the page or asks to sign in.
+  exit = reason === "replaced" ? again() : "/login?" + new URLSearchParams({ reason: reason || "unknown", return: back || here });
   queue.abort();
   close();
   document.body.replaceChildren(); // now, not when the next page comes
@@ -55,9 +57,10 @@ const check = () => ask({ "Curfew-Background": "1" });
 // stands here may be somebody else's.
 function same(id) {
   if (!session || id === session) return true;
-  if (!sending && !exit) location.replace(back.startsWith("/") ? back : here);
+  if (!sending && !exit) location.replace(again());
   return false;
 }
+const again = () => (back.startsWith("/") ? back : here);
 
 // --- The stream --------------------------------------------------------------
 
@@ -140,6 +143,7 @@ let deadline = Date.now() + idle; // as far as the server has told
 let last = Date.now(); // when it last heard of somebody
 let unsaid = 0; // timer of a report to come
 let asking = false;
+let answered = false; // the question, and the server has not confirmed it yet
 
 // heard takes over what the server said, to this tab or to another.
 function heard(left) {
@@ -174,6 +178,7 @@ async function tick() {
     if (dialog.open) dialog.close();
     return;
   }
+  if (answered && left > 0) return;
   if (!dialog.open) dialog.showModal();
   const seconds = Math.max(0, Math.ceil(left / 1000));
   document.getElementById("idle-left").textContent = `${seconds} s`;
@@ -192,7 +197,9 @@ if (idle) {
   for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) addEventListener(type, active, { passive: true });
   dialog.addEventListener("close", () => {
     document.title = title;
-    if (deadline - Date.now() <= warning) report(); // closed by somebody, not by tick
+    if (deadline - Date.now() > warning) return; // closed by tick
+    answered = true;
+    report().finally(() => (answered = false));
   });
   setInterval(tick, 1000);
 }

@@ -20,6 +20,8 @@ export function openStream(
   let stop = () => {};
 
   async function read() {
+    const begun = Date.now();
+    let pause = 0;
     const abort = new AbortController();
     stop = () => abort.abort();
     let timer = later(stop, SILENCE);
@@ -35,12 +37,16 @@ export function openStream(
         timer = later(stop, SILENCE);
         parse(chunk.value);
       }
+      // An orderly end, as when its token has expired: what happens meanwhile
+      // must not wait. One that comes at once is no order.
+      if (!res || Math.abs(Date.now() - begun) < 1000) pause = backoff(failures++);
     } catch {
       // Offline, refused, cut off: all the same.
+      pause = backoff(failures++);
     }
     clearTimeout(timer);
     stop();
-    if (!over) timer = later(read, backoff(failures++));
+    if (!over) timer = later(read, pause);
     stop = () => clearTimeout(timer);
   }
   void read();

@@ -281,6 +281,23 @@ describe("the stream", () => {
     expect(client.state.status).toBe("signedIn");
   });
 
+  it("comes again at once when the authority has closed it in order, and not in a loop", async () => {
+    await signedIn();
+    await seconds(5);
+    const close = () => {
+      for (const s of [...world.authority.streams]) s.control.close();
+      world.authority.streams.clear();
+    };
+    close(); // its token has expired: what ends meanwhile must be heard
+    await vi.advanceTimersByTimeAsync(50);
+    expect(world.authority.streams.size).toBe(1);
+    for (let i = 0; i < 100; i++) {
+      close();
+      await vi.advanceTimersByTimeAsync(20);
+    }
+    expect(world.authority.calls("/sessions/events").length).toBeLessThan(10);
+  });
+
   it("comes again when nothing is heard for too long", async () => {
     await signedIn();
     const [first] = world.authority.streams;
