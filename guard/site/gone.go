@@ -41,6 +41,7 @@ type gone struct {
 type leaving struct {
 	value, scope string
 	asking       bool      // a call is under way
+	replaced     bool      // by a sign-in of the same browser
 	until        time.Time // when it may be forgotten; zero until the authority has answered
 }
 
@@ -82,9 +83,28 @@ func (g *gone) add(value, scope string) *leaving {
 	return e
 }
 
-// replaced notes a session that the authority has ended.
+// replaced notes a session that the authority has ended for a sign-in of the same
+// browser.
 func (g *gone) replaced(value string) {
-	g.answered(g.add(value, "local"), "local", Receipt{State: "recorded"}, nil)
+	e := g.add(value, "local")
+	if e != nil {
+		g.mu.Lock()
+		e.replaced = true
+		g.mu.Unlock()
+	}
+	g.answered(e, "local", Receipt{State: "recorded"}, nil)
+}
+
+// wasReplaced reports whether the browser that sends a value has another one by
+// now, or is being given it.
+func (g *gone) wasReplaced(value string) bool {
+	if g.n.Load() == 0 {
+		return false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	e := g.values[value]
+	return e != nil && e.replaced
 }
 
 // answered notes what became of a call about e.

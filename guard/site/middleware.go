@@ -99,7 +99,9 @@ func (s *Site) refused(w http.ResponseWriter, r *http.Request, err error) {
 	v.mu.Lock()
 	// Several cookies stay as they are. If ours were deleted, what is left would
 	// be the one that somebody else has added, and it would be believed.
-	deletes := len(v.cookie) == 1 && !v.entered
+	// Nor is one that a sign-in has replaced: another tab's answer, with the new
+	// cookie of the same name, may be there before this one.
+	deletes := len(v.cookie) == 1 && !v.entered && !s.gone.wasReplaced(v.cookie[0])
 	anonymous := v.optional && !v.running
 	v.running = true
 	if anonymous {

@@ -173,6 +173,19 @@ func TestAnotherUserSignsIn(t *testing.T) {
 	b.get("/").wantBody("hello alice@example.com")
 }
 
+// Two tabs: a sign-in in one of them replaces the session, and the other one,
+// which has sent the old cookie just before, gets its answer last. Deleting the
+// dead cookie there would delete the new one, which has the same name.
+func TestALateAnswerDoesNotDeleteTheNewCookie(t *testing.T) {
+	f := start(t, nil)
+	b := f.browser()
+	old := b.signIn("alice")
+	next := b.signIn("alice")
+	f.browser().get("/members", cookie(guard.SessionCookie, old)).want(http.StatusSeeOther).wantDeleted(false)
+	f.wantDead(old)
+	f.wantLive(next, "alice@example.com")
+}
+
 // In the request that signs in, the page knows who it is, although the session
 // that it came with has ended and took all other requests with it.
 func TestUserChangesWithinARequest(t *testing.T) {

@@ -104,6 +104,11 @@ func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (caller, bool,
 		}
 		var ended *authority.EndedError
 		switch {
+		case errors.As(err, &ended) && ended.Reason == curfew.ReasonReplaced:
+			// By a sign-in in this browser, most likely. Its answer, with the new
+			// cookie of the same name, may be there before this one.
+			query.Set("reason", string(ended.Reason))
+			return caller{}, false, seeOther(w, r, "/login?"+query.Encode())
 		case errors.As(err, &ended):
 			query.Set("reason", string(ended.Reason))
 		case !errors.Is(err, curfew.ErrInvalidToken):

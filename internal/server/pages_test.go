@@ -529,3 +529,25 @@ func TestPagesKeepASessionAliveOnlyWhileSomebodyLooks(t *testing.T) {
 	f.cookieIsDead(t, "the idle session", value)
 	b.get("/account").to(fmt.Sprintf("/login?reason=idle&return=%s", url.QueryEscape("/account")))
 }
+
+// Two tabs: a sign-in in one of them replaces the session, and the other one,
+// which has sent the old cookie just before, gets its answer last. Deleting the
+// dead cookie there would delete the new one, which has the same name.
+func TestALateAnswerDoesNotDeleteTheNewCookie(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	b := f.browser(t)
+	old := b.alice()
+	next := b.alice()
+	late := f.call(t, "GET", "/account", session(old)).to("/login?reason=replaced&return=%2Faccount")
+	if late.header.Get("Set-Cookie") != "" || late.header.Get("Clear-Site-Data") != "" {
+		t.Errorf("the late answer has %q", late.header)
+	}
+	f.cookieIsDead(t, "replaced", old)
+	f.cookieIsLive(t, "new", next)
+	// Any other end takes the cookie away at once.
+	f.call(t, "POST", "/admin/users/alice/logout", bearer(f.operator)).want(200)
+	if p := b.get("/account"); !strings.Contains(p.header.Get("Set-Cookie"), "Max-Age=0") || b.cookie(sessionName) != "" {
+		t.Errorf("a dead cookie stays: %q", p.header)
+	}
+}

@@ -35,7 +35,8 @@ function leave(reason) {
   document.body.replaceChildren(); // now, not when the next page comes
   // If this very page is signing out, the answer to its form says what happened
   // and deletes the cookie. Going away would cut it off.
-  setTimeout(() => location.replace(exit), sending ? 10_000 : 0);
+  // And a new cookie must be there before it is asked for.
+  setTimeout(() => location.replace(exit), sending ? 10_000 : reason === "replaced" ? 500 : 0);
 }
 
 // ask calls the server. It resolves to whether the session is known to live.
