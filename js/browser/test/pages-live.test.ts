@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { agents } from "../src/agents.js";
 import { alice, startDev } from "../src/authority.js";
 import type { Authority } from "../src/authority.js";
-import { describeTimes, device, discard, launch, median, signIn, stopwatch, until } from "../src/chromium.js";
+import { describeTimes, device, discard, launch, median, sessionCookie, signIn, stopwatch, until } from "../src/chromium.js";
 import type { Sight } from "../src/chromium.js";
 import { startProxy } from "../src/proxy.js";
 import type { Proxy } from "../src/proxy.js";
@@ -162,4 +162,21 @@ test("a page that is signed out shows why, and leads back to where it was", asyn
   await page.getByLabel("Password", { exact: true }).fill(alice.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL(proxy.url + "/demo?load=1");
+});
+
+test("whoever signs in again in one tab stays signed in in the others, with the new session", async () => {
+  const { context, page } = await showingData(agents.iphone);
+  const old = await sessionCookie(context);
+  const second = await context.newPage();
+  await signIn(second, proxy.url, "/account");
+  const next = await sessionCookie(context);
+  expect(next).not.toBe(old);
+  // The first tab is emptied at once, and comes back: the session of before is
+  // over, the person is not gone.
+  await page.getByText("Lamplighter").waitFor();
+  await until(() => proxy.streams.open === 1, "one stream of events");
+  expect(await page.evaluate(() => location.pathname)).toBe("/demo");
+  expect(await sessionCookie(context), "no late answer has deleted it").toBe(next);
+  await second.reload();
+  expect(second.url()).toContain("/account");
 });
