@@ -9,9 +9,9 @@ FUZZTIME    ?= 30s
 
 # What is missing is said before anything has taken its time.
 test: tools node-tools chromium
-	$(MAKE) test-go
-	$(MAKE) test-js
-	$(MAKE) test-browser
+	@$(MAKE) --no-print-directory test-go
+	@$(MAKE) --no-print-directory test-js
+	@$(MAKE) --no-print-directory test-browser
 
 test-go: tools lint
 	$(GO) test -race -timeout 15m ./...

@@ -187,7 +187,6 @@ func TestDevicesAreEndedOnTheAccountPage(t *testing.T) {
 	f := start(t, web)
 	b := f.browser(t)
 	value := b.alice()
-	mine := b.get("/user").want(200).str("session_id")
 	one, two, three, bobs := f.aliceCookie(t), f.loginAlice(t), f.aliceCookie(t), f.bobCookie(t)
 
 	b.post("/account/sessions", "end", one.session).to("/account")
@@ -240,7 +239,7 @@ func TestDevicesAreEndedOnTheAccountPage(t *testing.T) {
 		t.Errorf("notice: %q", p.role("status"))
 	}
 	b.alice()
-	mine = b.get("/user").want(200).str("session_id")
+	mine := b.get("/user").want(200).str("session_id")
 	b.post("/account/sessions", "end", mine).to("/login")
 	b.get("/account").to("/login?return=%2Faccount")
 	f.cookieIsLive(t, "bob", bobs.value)
