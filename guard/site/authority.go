@@ -192,11 +192,17 @@ func (r Receipt) and(other Receipt) Receipt {
 	}
 }
 
+// person is who asked, for the authority's records.
+type person struct{ ip, agent string }
+
 // end ends the session of a cookie's value. One that is dead already is no
-// error. The value is all that is needed; the key of a verifier is none of the
-// credentials that log out, and is not sent.
-func (a *authority) end(ctx context.Context, value, scope string, async bool) (Receipt, error) {
+// error. The value is all that is needed. The key of a verifier is none of the
+// credentials that log out; with it the authority believes who asked.
+func (a *authority) end(ctx context.Context, value, scope string, by person, async bool) (Receipt, error) {
 	header := http.Header{}
+	if a.key != "" {
+		header.Set("Curfew-Verifier-Key", a.key)
+	}
 	if async {
 		header.Set("Prefer", "respond-async")
 	}
@@ -209,7 +215,9 @@ func (a *authority) end(ctx context.Context, value, scope string, async bool) (R
 			TookMS    int64  `json:"took_ms"`
 		} `json:"revocation"`
 	}
-	err := a.post(ctx, "/logout", header, map[string]string{"session_cookie": value, "scope": scope}, &out)
+	err := a.post(ctx, "/logout", header, map[string]string{
+		"session_cookie": value, "scope": scope, "ip": by.ip, "user_agent": by.agent,
+	}, &out)
 	var said *apiError
 	switch {
 	case errors.As(err, &said) && (said.status == http.StatusUnauthorized || said.status == http.StatusTooManyRequests):

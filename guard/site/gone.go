@@ -40,6 +40,7 @@ type gone struct {
 // leaving is a session that somebody has left. gone.mu guards it.
 type leaving struct {
 	value, scope string
+	by           person
 	asking       bool      // a call is under way
 	replaced     bool      // by a sign-in of the same browser
 	until        time.Time // when it may be forgotten; zero until the authority has answered
@@ -64,7 +65,7 @@ func (g *gone) has(value string) bool {
 
 // add notes a sign-out about which the caller asks the authority. It returns nil
 // where there are too many.
-func (g *gone) add(value, scope string) *leaving {
+func (g *gone) add(value, scope string, by person) *leaving {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e := g.values[value]
@@ -73,7 +74,7 @@ func (g *gone) add(value, scope string) *leaving {
 		g.log.Error("too many sign-outs that the authority has not answered; one more is not kept")
 		return nil
 	case e == nil:
-		e = &leaving{value: value, scope: scope}
+		e = &leaving{value: value, scope: scope, by: by}
 		g.values[value] = e
 		g.n.Store(int64(len(g.values)))
 	case scope == "global":
@@ -86,7 +87,7 @@ func (g *gone) add(value, scope string) *leaving {
 // replaced notes a session that the authority has ended for a sign-in of the same
 // browser.
 func (g *gone) replaced(value string) {
-	e := g.add(value, "local")
+	e := g.add(value, "local", person{})
 	if e != nil {
 		g.mu.Lock()
 		e.replaced = true
@@ -175,7 +176,7 @@ func (g *gone) deliver(ctx context.Context) bool {
 		g.mu.RLock()
 		scope := e.scope
 		g.mu.RUnlock()
-		receipt, err := g.authority.end(ctx, e.value, scope, true)
+		receipt, err := g.authority.end(ctx, e.value, scope, e.by, true)
 		if err != nil {
 			return false
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/curfewhq/curfew/guard"
 	"github.com/curfewhq/curfew/guard/guardtest"
 	"github.com/curfewhq/curfew/guard/site"
+	"github.com/curfewhq/curfew/internal/authority"
 )
 
 const (
@@ -35,7 +36,8 @@ type fixture struct {
 	*site.Site
 	t         *testing.T
 	authority *guardtest.Authority
-	other     *guard.Guard // another service of the same authority
+	real      *authority.Authority // instead, with startReal
+	other     *guard.Guard         // another service of the same authority
 	mux       *http.ServeMux
 	server    *httptest.Server
 	logs      *logBuffer

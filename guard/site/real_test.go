@@ -10,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/guard"
 	"github.com/curfewhq/curfew/guard/site"
 	"github.com/curfewhq/curfew/internal/app"
+	"github.com/curfewhq/curfew/internal/audit"
 	"github.com/curfewhq/curfew/internal/authority"
 	"github.com/curfewhq/curfew/internal/config"
+	"github.com/curfewhq/curfew/internal/store"
 )
 
 // startReal starts a site of the real authority, with the options that are given
@@ -32,7 +35,9 @@ func startReal(t *testing.T, options map[string]string) *fixture {
 		t.Fatal(err)
 	}
 	key := ""
+	var real *authority.Authority
 	seed := func(ctx context.Context, a *authority.Authority) (err error) {
+		real = a
 		for _, u := range []authority.NewUser{
 			{Email: "alice@example.com", Username: "alice", Name: "Alice", Password: alicePassword},
 			{Email: "bob@example.com", Name: "Bob", Password: bobPassword},
@@ -64,6 +69,7 @@ func startReal(t *testing.T, options map[string]string) *fixture {
 	case err := <-done:
 		t.Fatal(err)
 	}
+	f.real = real
 	gc.Key = key
 	if f.Site, err = site.Open(t.Context(), site.Config{Guard: gc}); err != nil {
 		t.Fatal(err)
@@ -99,8 +105,12 @@ func TestRealAuthority(t *testing.T) {
 	eventually(t, "the end elsewhere", func() bool { _, err := f.other.Verify(t.Context(), value); return err != nil })
 	f.wantDead(value)
 
-	b.post("/signout", "").wantLogin("", "user").wantDeleted(true)
+	b.post("/signout", "", header("User-Agent", "a browser")).wantLogin("", "user").wantDeleted(true)
 	f.wantDead(bob)
+	entries, err := f.real.Audit(t.Context(), store.AuditFilter{Event: audit.SessionLogout, Newest: true, Limit: 1})
+	if err != nil || len(entries) != 1 || entries[0].UserAgent != "a browser" || entries[0].Reason != curfew.ReasonUser {
+		t.Errorf("the audit trail does not name who signed out: %+v, %v", entries, err)
+	}
 	b.post("/signout", "", cookie(guard.SessionCookie, bob)).wantLogin("", "user") // again
 
 	value = b.signIn("alice")

@@ -86,9 +86,7 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, c Credentials) (*S
 	} else {
 		in.Username = c.Login
 	}
-	if addr := s.addresses.ClientAddr(r); addr.IsValid() {
-		in.IP = addr.String()
-	}
+	in.IP = s.person(r).ip
 	old := upTo(maxValues, slices.DeleteFunc(v.values(), func(value string) bool { return !valueOK(value) }))
 	if len(old) > 0 {
 		in.Replaces = old[0]
@@ -102,7 +100,7 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, c Credentials) (*S
 
 	for i, value := range old {
 		if i > 0 {
-			s.replace(r.Context(), value)
+			s.replace(r, value)
 			continue
 		}
 		// The authority has ended it with the sign-in. Services hear of it in a
@@ -132,6 +130,15 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, c Credentials) (*S
 	}, nil
 }
 
+// person says who makes a request.
+func (s *Site) person(r *http.Request) person {
+	p := person{agent: r.UserAgent()}
+	if addr := s.addresses.ClientAddr(r); addr.IsValid() {
+		p.ip = addr.String()
+	}
+	return p
+}
+
 // mayChange returns an error if a request must not sign anybody in or out.
 func (s *Site) mayChange(r *http.Request) (carrier, error) {
 	if safe(r) {
@@ -150,8 +157,9 @@ func (s *Site) mayChange(r *http.Request) (carrier, error) {
 // replace ends a session in whose place another one has come, which was not the
 // only one. The sign-in does not wait for services that do not answer, nor fail
 // because of it.
-func (s *Site) replace(ctx context.Context, value string) {
-	entry := s.gone.add(value, "local")
-	receipt, err := s.authority.end(context.WithoutCancel(ctx), value, "local", true)
+func (s *Site) replace(r *http.Request, value string) {
+	by := s.person(r)
+	entry := s.gone.add(value, "local", by)
+	receipt, err := s.authority.end(context.WithoutCancel(r.Context()), value, "local", by, true)
 	s.gone.answered(entry, "local", receipt, err)
 }

@@ -71,7 +71,7 @@ func (s *Site) signOut(w http.ResponseWriter, r *http.Request, scope string) (Re
 		if !valueOK(value) {
 			continue
 		}
-		receipt, err := s.end(ctx, value, scope)
+		receipt, err := s.end(ctx, value, scope, s.person(r))
 		total = total.and(receipt)
 		failed = errors.Join(failed, err)
 	}
@@ -87,12 +87,12 @@ const maxValues = 4
 func upTo[T any](n int, list []T) []T { return list[:min(n, len(list))] }
 
 // end ends a session, and sees to it that it will have ended.
-func (s *Site) end(ctx context.Context, value, scope string) (Receipt, error) {
+func (s *Site) end(ctx context.Context, value, scope string, by person) (Receipt, error) {
 	if scope == "others" {
-		return s.authority.end(ctx, value, scope, false)
+		return s.authority.end(ctx, value, scope, by, false)
 	}
-	entry := s.gone.add(value, scope)
-	receipt, err := s.authority.end(ctx, value, scope, false)
+	entry := s.gone.add(value, scope, by)
+	receipt, err := s.authority.end(ctx, value, scope, by, false)
 	s.gone.answered(entry, scope, receipt, err)
 	return receipt, err
 }

@@ -80,7 +80,11 @@ func (s *Server) logoutScope(w http.ResponseWriter, r *http.Request, scope autho
 			return err
 		}
 	}
-	in := authority.LogoutInput{Scope: scope, From: s.origin(r)}
+	from, err := s.leaver(r, p)
+	if err != nil {
+		return err
+	}
+	in := authority.LogoutInput{Scope: scope, From: from}
 	// Every carrier counts: a logout that looked at one and ignored another
 	// would leave a session alive behind a success (CVE-2026-86473).
 	raw, err := bearer(r)

@@ -44,10 +44,10 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var email, username, pw, newPW, client, old, ip, agent string
+	var email, username, pw, newPW, client, old string
 	if err := p.strs(map[string]*string{
 		"email": &email, "username": &username, "password": &pw, "new_password": &newPW, "client_id": &client,
-		"replaces": &old, "ip": &ip, "user_agent": &agent,
+		"replaces": &old,
 	}); err != nil {
 		return err
 	}
@@ -61,16 +61,9 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 	if email+username == "" || pw == "" {
 		return badRequest("email or username, and password are required")
 	}
-	from := s.origin(r)
-	if ip != "" {
-		addr, err := netip.ParseAddr(ip)
-		if err != nil {
-			return badRequest("ip is no IP address")
-		}
-		from.IP, from.LimitKey = addr.Unmap().WithZone("").String(), netaddr.LimitKey(addr)
-	}
-	if agent != "" {
-		from.UserAgent = strings.ToValidUTF8(agent, "?")
+	from, err := s.onBehalf(r, p)
+	if err != nil {
+		return err
 	}
 	issued, err := s.authority.Login(r.Context(), authority.LoginInput{
 		Login: email + username, Password: pw, NewPassword: newPW, ClientID: client, From: from,
@@ -81,4 +74,43 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusCreated, s.toCookieSession(issued))
 	return nil
+}
+
+// verifierKeyHeader has a verifier's key where the Authorization header is for the
+// credential of whoever logs out.
+const verifierKeyHeader = "Curfew-Verifier-Key"
+
+// onBehalf is origin for calls that a site's server makes for somebody: it says
+// whose address and browser it is. The caller has checked its key.
+func (s *Server) onBehalf(r *http.Request, p params) (authority.Origin, error) {
+	from := s.origin(r)
+	var ip, agent string
+	if err := p.strs(map[string]*string{"ip": &ip, "user_agent": &agent}); err != nil {
+		return from, err
+	}
+	if ip != "" {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			return from, badRequest("ip is no IP address")
+		}
+		from.IP, from.LimitKey = addr.Unmap().WithZone("").String(), netaddr.LimitKey(addr)
+	}
+	if agent != "" {
+		from.UserAgent = strings.ToValidUTF8(agent, "?")
+	}
+	return from, nil
+}
+
+// leaver is where a logout comes from. Without a key that is good a site's word
+// for the address counts for nothing, and the logout goes on: the audit trail
+// names the connection then.
+func (s *Server) leaver(r *http.Request, p params) (authority.Origin, error) {
+	claimed, err := s.onBehalf(r, p)
+	if err != nil {
+		return claimed, err
+	}
+	if _, ok := s.authority.CheckAPIKey(r.Header.Get(verifierKeyHeader)); ok || s.openFeed {
+		return claimed, nil
+	}
+	return s.origin(r), nil
 }

@@ -214,3 +214,31 @@ func TestSiteSignsItsVisitorOut(t *testing.T) {
 		f.call(t, "POST", "/logout", sendJSON(M{"session_cookie": bad})).wantError(401, "invalid_token")
 	}
 }
+
+// The audit trail names the address of the visitor and not of the site, if the
+// site has a key. Anybody else could write what they like there.
+func TestAuditNamesTheVisitorOfASite(t *testing.T) {
+	t.Parallel()
+	f := start(t, web)
+	for _, c := range []struct{ key, ip, agent string }{
+		{f.verifier, "203.0.113.9", "Visitor/1.0"},
+		{f.operator, "203.0.113.9", "Visitor/1.0"},
+		{"", "127.0.0.1", "site"},
+		{"cv_wrong", "127.0.0.1", "site"},
+		{f.verifier + "x", "127.0.0.1", "site"},
+	} {
+		session := f.aliceCookie(t)
+		f.call(t, "POST", "/logout", header("Curfew-Verifier-Key", c.key), header("User-Agent", "site"), sendJSON(M{
+			"session_cookie": session.value, "ip": "203.0.113.9", "user_agent": "Visitor/1.0",
+		})).want(200)
+		rows := f.audited(t, audit.SessionLogout)
+		if e := rows[len(rows)-1]; e.Session != session.session || e.IP != c.ip || e.UserAgent != c.agent {
+			t.Errorf("with the key %q: %+v", c.key, e)
+		}
+	}
+	value := f.aliceCookie(t).value
+	f.call(t, "POST", "/logout", header("Curfew-Verifier-Key", f.verifier), sendJSON(M{"session_cookie": value, "ip": "nonsense"})).wantError(400, "invalid_request")
+	// A key is no credential of anybody who could be logged out.
+	f.call(t, "POST", "/logout", header("Curfew-Verifier-Key", f.verifier)).wantError(401, "no_credential")
+	f.cookieIsLive(t, "alice", value)
+}
