@@ -111,9 +111,11 @@ describe.each(["react", "react-development"])("built as %s", (build) => {
     await app(page).menu.click();
     await app(page).item("This device").click();
     await app(page).status("Signed out.").waitFor();
-    expect(proxy.calls("POST", "/logout")).toHaveLength(1);
+    // The page is told before the authority is.
+    await until(() => proxy.calls("POST", "/logout").length > 0, "the logout");
     await until(() => proxy.streams.open === 0, "the end of the stream");
     await ended();
+    expect(proxy.calls("POST", "/logout")).toHaveLength(1);
   });
 
   test("all devices: the other one shows why, in less than 300 ms", async () => {
