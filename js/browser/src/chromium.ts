@@ -69,6 +69,15 @@ export async function watch(page: Page, origin: string): Promise<Trouble> {
   return trouble;
 }
 
+/** Goes to a page. One that is just being signed out may go to the login page by
+ * itself in the same moment, which interrupts that and is just as good. */
+export async function visit(page: Page, url: string): Promise<void> {
+  await page.goto(url).catch((problem: unknown) => {
+    if (!String(problem).includes("interrupted by another navigation")) throw problem;
+    return page.waitForURL(/\/login/);
+  });
+}
+
 /** Signs in through the page, and waits until it shows what comes then. */
 export async function signIn(page: Page, url: string, to = "/account", { login, password } = alice): Promise<void> {
   await page.goto(`${url}/login?return=${encodeURIComponent(to)}`);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { agents } from "../src/agents.js";
 import { alice, isActive, startDev } from "../src/authority.js";
 import type { Authority } from "../src/authority.js";
-import { device, launch, sessionCookie, signIn, watch } from "../src/chromium.js";
+import { device, launch, sessionCookie, signIn, visit, watch } from "../src/chromium.js";
 
 let browser: Browser;
 let authority: Authority;
@@ -69,7 +69,7 @@ describe.each([
     await phone.getByRole("button", { name: /^Sign out/ }).click();
     await here.getByRole("status").filter({ hasText: "Signed out on 1 device." }).waitFor();
     expect(await here.getByRole("listitem").count()).toBe(1);
-    await there.goto(authority.url + "/account");
+    await visit(there, authority.url + "/account");
     expect(there.url()).toContain("/login");
   });
 
@@ -82,7 +82,7 @@ describe.each([
     await here.getByRole("status").filter({ hasText: "Signed out on 2 devices. Refused everywhere after" }).waitFor();
     expect(await here.getByRole("listitem").count()).toBe(1);
     for (const page of [second, third]) {
-      await page.goto(authority.url + "/account");
+      await visit(page, authority.url + "/account");
       expect(page.url()).toContain("/login");
     }
   });
@@ -101,7 +101,7 @@ describe.each([
     await here.waitForURL(/\/login/);
     expect(await here.getByRole("status").textContent()).toContain("Signed out on 2 devices.");
     for (const page of [here, there]) {
-      await page.goto(authority.url + "/account");
+      await visit(page, authority.url + "/account");
       expect(page.url()).toContain("/login");
     }
   });
@@ -113,14 +113,14 @@ describe.each([
     await here.getByRole("radio", { name: "This device" }).waitFor();
     await here.getByRole("button", { name: "Sign out" }).click();
     await here.waitForURL(/\/login/);
-    await there.goto(authority.url + "/account");
+    await visit(there, authority.url + "/account");
     expect(there.url()).toBe(authority.url + "/account");
 
     await signIn(here, authority.url, "/signout");
     await here.getByText("All devices").click(); // what is clicked is the label
     await here.getByRole("button", { name: "Sign out" }).click();
     await here.waitForURL(/\/login/);
-    await there.goto(authority.url + "/account");
+    await visit(there, authority.url + "/account");
     expect(there.url()).toContain("/login");
   });
 
@@ -149,7 +149,7 @@ describe.each([
 
     await change(alice.password, next);
     await here.getByRole("status").filter({ hasText: "Your password was changed. Signed out on 1 device." }).waitFor();
-    await there.goto(authority.url + "/account");
+    await visit(there, authority.url + "/account");
     expect(there.url()).toContain("/login");
     // A new cookie, because the old one may be what the thief has.
     expect(await isActive(authority, before)).toBe(false);
