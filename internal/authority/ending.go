@@ -30,12 +30,17 @@ type Receipt struct {
 	Unacknowledged []feed.Lapse
 }
 
+// commitSlack is how long the commit of a revocation may take. Until it is done
+// the rows say that the session lives, and a verifier that asks about a cookie
+// holds the answer for as long as a token lives, from then.
+const commitSlack = time.Minute
+
 // revocation begins a log entry that outlives every token it can touch.
 func (a *Authority) revocation(k curfew.Kind, target string, why curfew.Reason, by Actor) curfew.Revocation {
 	now := a.clock.now()
 	return curfew.Revocation{
 		Kind: k, Target: target, Reason: why, Actor: string(by),
-		RecordedAt: now, ExpiresAt: now.Add(a.tokenLife + time.Second),
+		RecordedAt: now, ExpiresAt: now.Add(a.tokenLife + commitSlack),
 	}
 }
 
@@ -95,11 +100,11 @@ func (a *Authority) receipt(r feed.Receipt, seq curfew.Seq, start time.Time, end
 // read, the revocation, the audit entry.
 func (a *Authority) endSession(c *store.Change, s curfew.Session, why curfew.Reason, event audit.Event, by Actor, from Origin) {
 	r := a.revocation(curfew.KindSession, s.ID, why, by)
-	// The row knows the last exp of its tokens exactly, and no token can be
-	// issued past this version of it.
 	if s.CookieHash == "" {
+		// The row knows the last exp of its tokens exactly, and no token can be
+		// issued past this version of it. A cookie can be asked about.
 		r.ExpiresAt = later(s.TokenExp, r.RecordedAt).Add(time.Second)
-	} // else a verifier may have asked about the cookie until now, and holds the answer for as long as a token lives
+	}
 	s.EndedAt, s.EndReason = r.RecordedAt, why
 	c.UpdateSessions = append(c.UpdateSessions, store.SessionUpdate{Session: s})
 	c.Revocations = append(c.Revocations, r)

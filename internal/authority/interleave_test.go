@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/curfewhq/curfew"
 	"github.com/curfewhq/curfew/internal/authority"
@@ -130,6 +132,47 @@ func TestKeptSessionIsNotLiftedOverALogoutOfEverything(t *testing.T) {
 				t.Errorf("change: %v, tokens %v", err, kept != nil)
 			}
 			f.mustBeDead(t, "logged out", i)
+		})
+	}
+}
+
+// While a slow disk writes the end of a session, a verifier asks about its cookie
+// and is told that it lives, as it does. It holds that answer for the life of a
+// token, and the log must not forget the end before.
+func TestTheLogOutlivesAnAnswerThatWasGivenDuringASlowCommit(t *testing.T) {
+	for name, logout := range map[string]func(f *fixture, cookie string) (authority.Receipt, error){
+		"session": func(f *fixture, cookie string) (authority.Receipt, error) {
+			out, err := f.Logout(context.Background(), authority.LogoutInput{Cookies: []string{cookie}})
+			return out.Receipt, err
+		},
+		"subject": func(f *fixture, _ string) (authority.Receipt, error) {
+			return f.LogoutUser(context.Background(), f.alice.ID, curfew.ReasonAdmin, "", authority.System, authority.Origin{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, in := interleave(t)
+				i := f.cookie(t)
+				var held *authority.Introspection
+				in.beforeCommit, in.then = func(c store.Change) bool { return len(c.Revocations) > 0 }, func() {
+					time.Sleep(20 * time.Second)
+					var err error
+					if held, err = f.Introspect(context.Background(), i.Cookie); err != nil || held == nil {
+						t.Errorf("during the commit: %+v, %v", held, err)
+					}
+				}
+				receipt, err := logout(f, i.Cookie)
+				if err != nil || held == nil {
+					t.Fatal(err)
+				}
+				r, err := f.store.Revocation(t.Context(), receipt.Seq)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if until := time.Unix(held.Claims.Exp, 0); !r.ExpiresAt.After(until) {
+					t.Errorf("the log forgets it at %v, the verifier holds the answer until %v", r.ExpiresAt, until)
+				}
+			})
 		})
 	}
 }
